@@ -1,0 +1,270 @@
+"""What a configuration may hold, and every way in which one does not. Imports neither torch nor lightning."""
+
+import ast
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; its text lists all that is wrong."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Node(dict[str, Any]):
+    """A part built by Hydra: `_target_` and its keywords, which the target's own signature describes."""
+
+
+@dataclass
+class Paths:
+    out: str
+    data: str
+    cache: str
+
+
+@dataclass
+class Trainer:
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: int
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+    memory_format: Literal["auto", "channels_last", "contiguous"]
+    max_epochs: int
+    max_steps: int | None
+    accumulate_grad_batches: int
+    log_every_n_steps: int
+    checkpoint_minutes: float
+    keep_checkpoints: int
+
+
+@dataclass
+class Train:
+    """The top level of `train.yaml`."""
+
+    seed: int
+    paths: Paths
+    trainer: Trainer
+    data: Node
+    method: Node
+    callbacks: dict[str, Node | None] | None
+    loggers: dict[str, Node | None] | None
+
+
+@dataclass
+class Evaluate:
+    """The top level of `evaluate.yaml`."""
+
+    run: str
+    split: Literal["test", "val"]
+    baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+    batch_size: int
+    force: bool
+    paths: Paths
+    protocols: dict[str, Node]
+
+
+# What the entry points hand to a node beside its own keys.
+GIVEN = {
+    "data": {"seed"},
+    "method": {"preprocessing", "seed"},
+    "callbacks": {"bank", "queries", "num_classes"},
+}
+
+
+class Parameter(NamedTuple):
+    """A keyword of a node's target: its type as far as we can tell, and whether it must be given."""
+
+    type: Any
+    required: bool
+
+
+def check(config: Mapping[str, Any], schema: type) -> list[str]:
+    """All problems of a resolved configuration, one sentence each; empty when there is none."""
+    return list(_check_value("", config, schema))
+
+
+def near(word: str, allowed: Sequence[str]) -> str:
+    """A clause that offers what `word` may have meant, or what there is."""
+    close = difflib.get_close_matches(word, allowed, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(sorted(allowed)) or 'nothing'}"
+
+
+def _check_value(key: str, value: Any, expected: Any) -> Iterator[str]:
+    if value == "???":
+        yield f"{key}: missing; set {key}=…"
+    elif isinstance(value, Mapping) and "_target_" in value:
+        yield from _check_node(key, value)
+    elif isinstance(expected, type) and is_dataclass(expected):
+        yield from _check_fields(key, value, expected)
+    elif expected is Node:
+        yield f"{key}: must be a part with a _target_, got {value!r}; choose an option, see --help"
+    elif _mapping(expected) and isinstance(value, Mapping):
+        inner = (get_args(expected) or (Any, Any))[1]
+        for name, item in value.items():
+            yield from _check_value(f"{key}.{name}", item, inner)
+    elif isinstance(value, list | tuple) and _sequence(expected):
+        inner = (get_args(expected) or (Any,))[0]
+        for i, item in enumerate(value):
+            yield from _check_value(f"{key}[{i}]", item, inner)
+    elif get_origin(expected) in (Union, UnionType) and isinstance(value, list | tuple | Mapping):
+        inner = next((a for a in get_args(expected) if _sequence(a) or _mapping(a)), None)
+        yield from _check_value(key, value, inner) if inner is not None else [_mistyped(key, value, expected)]
+    elif not _fits(value, expected):
+        yield _mistyped(key, value, expected)
+
+
+def _mistyped(key: str, value: Any, expected: Any) -> str:
+    return f"{key}={value!r}: must be {describe(expected)}"
+
+
+def _check_fields(key: str, value: Any, schema: type) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{key}={value!r}: must be a group of keys"
+        return
+    hints = get_type_hints(schema)
+    prefix = f"{key}." if key else ""
+    for name in value:
+        if name not in hints:
+            yield f"{prefix}{name}: no such key; {near(name, list(hints))}"
+    for field in fields(schema):
+        if field.name in value:
+            yield from _check_value(prefix + field.name, value[field.name], hints[field.name])
+        elif not _fits(None, hints[field.name]):
+            yield f"{prefix}{field.name}: missing"
+
+
+def _check_node(key: str, node: Mapping[str, Any]) -> Iterator[str]:
+    target = str(node["_target_"])
+    parameters = signature(target)
+    if parameters is None:
+        if target.startswith(f"{PACKAGE.name}."):
+            yield f"{key}._target_={target}: ssl_lab has no such part"
+        return  # a third party's: checked when it is imported
+    own = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", "_convert_")}
+    given = GIVEN.get(key.split(".")[0], set()) if "." not in key or key.startswith("callbacks") else set()
+    for name, value in own.items():
+        if name not in parameters or name in given:
+            yield f"{key}.{name}: {target} takes no such key; {near(name, sorted(set(parameters) - given))}"
+        else:
+            yield from _check_value(f"{key}.{name}", value, parameters[name].type)
+    if not node.get("_partial_"):
+        for name in sorted(n for n, p in parameters.items() if p.required and n not in own and n not in given):
+            yield f"{key}.{name}: missing; {target} needs it"
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if expected is Any or isinstance(expected, str):
+        return True
+    origin = get_origin(expected)
+    if origin is Literal:
+        return any(value == allowed and type(value) is type(allowed) for allowed in get_args(expected))
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(expected))
+    if expected in (None, NoneType):
+        return value is None
+    if expected is bool or isinstance(value, bool):
+        return isinstance(value, bool) and expected is bool
+    if expected is float:
+        return isinstance(value, int | float)
+    if _sequence(expected) or _mapping(expected):
+        return isinstance(value, list | tuple if _sequence(expected) else Mapping)
+    return isinstance(value, expected) if isinstance(expected, type) else True
+
+
+def _sequence(expected: Any) -> bool:
+    return (get_origin(expected) or expected) in (list, tuple, Sequence)
+
+
+def _mapping(expected: Any) -> bool:
+    candidates = get_args(expected) if get_origin(expected) in (Union, UnionType) else (expected,)
+    return any((get_origin(one) or one) in (dict, Mapping) for one in candidates)
+
+
+def describe(expected: Any) -> str:
+    """A type in words."""
+    origin = get_origin(expected)
+    if origin is Literal:
+        return "one of " + ", ".join(str(allowed) for allowed in get_args(expected))
+    if origin in (Union, UnionType):
+        return " or ".join(describe(one) for one in get_args(expected))
+    if _sequence(expected):
+        inner = [one for one in get_args(expected) if one is not Ellipsis]
+        return "a list of " + (describe(inner[0]) if inner else "values")
+    words = {dict: "a group of keys", int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
+    return words.get(expected, getattr(expected, "__name__", str(expected)))
+
+
+@cache
+def signature(target: str) -> dict[str, Parameter] | None:
+    """Keywords of one of our own functions or classes, read from its source; None for what is not ours."""
+    found = _definition(target)
+    if found is None:
+        return None
+    module, node = found
+    if isinstance(node, ast.FunctionDef):
+        return _parameters(node, skip=0)
+    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    own = _parameters(init, skip=1) if init else _fields(node)
+    inherits = init.args.kwarg is not None if init else not own
+    bases = [signature(f"{module}.{base.id}") for base in node.bases if isinstance(base, ast.Name)]
+    inherited = next((parameters for parameters in bases if parameters), {}) if inherits else {}
+    return {**inherited, **own}
+
+
+def _parameters(function: ast.FunctionDef, skip: int) -> dict[str, Parameter]:
+    positional = (function.args.posonlyargs + function.args.args)[skip:]
+    defaults: list[ast.expr | None] = [None] * len(positional)
+    if function.args.defaults:
+        defaults[-len(function.args.defaults) :] = function.args.defaults
+    pairs = [*zip(positional, defaults, strict=True), *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)]
+    return {argument.arg: Parameter(_type(argument.annotation), default is None) for argument, default in pairs}
+
+
+def _fields(node: ast.ClassDef) -> dict[str, Parameter]:
+    """Keywords of a dataclass or a named tuple."""
+    lines = [line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)]
+    return {line.target.id: Parameter(_type(line.annotation), line.value is None) for line in lines}  # type: ignore[union-attr]
+
+
+def _type(annotation: ast.expr | None) -> Any:
+    """A plain type out of its source; Any for what only an import could tell."""
+    names = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, "tuple": tuple}
+    names |= {"None": None, "Sequence": Sequence, "Literal": Literal, "Mapping": Mapping, "Any": Any}  # type: ignore[dict-item]
+    if annotation is None:
+        return Any
+    known = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} <= set(names)
+    if not known or any(isinstance(n, ast.Attribute) for n in ast.walk(annotation)):
+        return Any
+    return eval(compile(ast.Expression(annotation), "annotation", "eval"), {"__builtins__": {}}, names)  # our own source
+
+
+@cache
+def _definition(target: str) -> tuple[str, ast.FunctionDef | ast.ClassDef] | None:
+    """Module and syntax of a name in our package, found through the imports of `__init__` files."""
+    module, _, name = target.rpartition(".")
+    tree = _tree(module)
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
+            return _definition(f"{node.module}.{original}")
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module | None:
+    first, *rest = module.split(".")
+    base = PACKAGE.joinpath(*rest)
+    file = base.with_suffix(".py") if base.with_suffix(".py").exists() and rest else base / "__init__.py"
+    return ast.parse(file.read_text()) if first == PACKAGE.name and file.exists() else None

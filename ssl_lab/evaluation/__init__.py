@@ -1,0 +1,9 @@
+"""Protocols and probes: pure functions of an encoder and data sets, and thin callbacks."""
+
+from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
+from ssl_lab.evaluation.knn import knn
+from ssl_lab.evaluation.logistic import logistic
+from ssl_lab.evaluation.probe import KnnProbe
+from ssl_lab.evaluation.subject import Sets, Subject, extract
+
+__all__ = ["ColorStatistics", "KnnProbe", "RawPixels", "Sets", "Subject", "extract", "knn", "logistic"]

@@ -1,0 +1,84 @@
+"""What a protocol evaluates: an encoder, and the sets it is measured on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ssl_lab.nn import Encoder
+
+
+class LabelledImages(Protocol):
+    """A set of images as the evaluation reads it; `data.ImageSet` is one."""
+
+    labels: Tensor | None
+
+    def __len__(self) -> int: ...
+
+    def gather(self, index: Tensor) -> Tensor: ...
+
+    def subset(self, index: Tensor) -> "LabelledImages": ...
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The roles of the images in an evaluation. Nobody chooses anything on `test`.
+
+    train: the bank, and what probes are fitted on. select: where settings are chosen. test: what is reported.
+    classes: names, in the order of the labels.
+    """
+
+    train: LabelledImages
+    select: LabelledImages
+    test: LabelledImages
+    classes: list[str]
+
+
+@dataclass
+class Subject:
+    """An encoder with the features it gives, made once however many protocols read them.
+
+    precision: "32-true" or "bf16-mixed", of the passes through the backbone.
+    """
+
+    encoder: Encoder | torch.nn.Module
+    sets: Sets
+    device: torch.device
+    precision: str = "32-true"
+    batch_size: int = 512
+    _features: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def features(self, images: LabelledImages) -> Float[Tensor, "n d"]:
+        """Features of a set, in float32 on the device."""
+        if id(images) not in self._features:
+            self._features[id(images)] = extract(self.encoder, images, self.device, self.precision, self.batch_size)
+        return self._features[id(images)]
+
+    def labels(self, images: LabelledImages) -> Tensor:
+        """Labels of a set on the device; ValueError when it has none."""
+        if images.labels is None:
+            raise ValueError("this protocol needs labels, and the data has none: give class folders, or no protocol")
+        return images.labels.to(self.device)
+
+
+@torch.inference_mode()
+def extract(
+    encoder: Callable[[Tensor], Tensor] | torch.nn.Module,
+    images: LabelledImages,
+    device: torch.device,
+    precision: str = "32-true",
+    batch_size: int = 512,
+) -> Float[Tensor, "n d"]:
+    """Features of a whole set in evaluation mode, in float32 on the device; the encoder's mode is left as it was."""
+    module = encoder if isinstance(encoder, torch.nn.Module) else torch.nn.Module()
+    was_training = module.training
+    module.eval()
+    parts = []
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        for rows in torch.arange(len(images)).split(batch_size):
+            parts.append(encoder(images.gather(rows).to(device)).float())
+    module.train(was_training)
+    return torch.cat(parts)

@@ -1,0 +1,48 @@
+"""What to train on: device, precision and memory format, picked where they are left to us."""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Hardware(NamedTuple):
+    """A choice that stands; `str()` of it is what the user is told."""
+
+    accelerator: str  # cpu, gpu or mps
+    devices: int
+    precision: str  # Lightning's name
+    memory_format: str  # channels_last or contiguous
+
+    def __str__(self) -> str:
+        count = f"{self.devices} x " if self.devices > 1 else ""
+        return f"{count}{self.accelerator}, {self.precision}, {self.memory_format}"
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process when it is the only one."""
+        return torch.device({"cpu": "cpu", "gpu": "cuda", "mps": "mps"}[self.accelerator])
+
+
+def pick(accelerator: str = "auto", devices: int = 1, precision: str = "auto", memory_format: str = "auto") -> Hardware:
+    """Settles every "auto": a GPU before the CPU, bfloat16 and channels-last where the processor is fast at them.
+
+    Raises ValueError for an accelerator that is not there.
+    """
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        accelerator = next(name for name, available in there.items() if available)
+    if not there[accelerator]:
+        found = ", ".join(name for name, available in there.items() if available)
+        raise ValueError(f"trainer.accelerator={accelerator}: not on this machine; there is {found}")
+    if precision == "auto":
+        precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
+    if memory_format == "auto":
+        memory_format = "channels_last" if accelerator == "gpu" or precision == "bf16-mixed" else "contiguous"
+    return Hardware(accelerator, devices, precision, memory_format)
+
+
+def fast_bfloat16(accelerator: str) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if accelerator == "gpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return accelerator == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

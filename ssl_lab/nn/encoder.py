@@ -1,0 +1,70 @@
+"""What evaluation sees: raw images in, features out."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ssl_lab import pixels
+
+
+class Backbone(Protocol):
+    """What a backbone promises; see also `stages`, `stage_channels`, `stage_strides` and, where there is one, `fit`."""
+
+    num_features: int
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+class Encoder(nn.Module):
+    """Resize, crop, normalisation and backbone together: `(n, 3, h, w)` uint8 in, `(n, d)` features out.
+
+    backbone: gives the features and their number.
+    mean, std: of the training images, each channel, in [0, 1].
+    resize: short side in pixels before the crop; null keeps the size. crop: side of the centre crop; null keeps all.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        resize: int | None = None,
+        crop: int | None = None,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.resize, self.crop = resize, crop
+
+    @property
+    def num_features(self) -> int:
+        """Width of the features."""
+        return int(self.backbone.num_features)  # type: ignore[arg-type]  # a Backbone has it
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """All there is to know to build this encoder again around the same backbone."""
+        return {"mean": list(self.mean), "std": list(self.std), "resize": self.resize, "crop": self.crop}
+
+    def normalize(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Images in [0, 1] to the backbone's units, in the memory format of its weights."""
+        return pixels.normalize(images, self.mean, self.std)
+
+    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 s s2"]:
+        """Raw images to what the backbone sees in evaluation."""
+        floats = pixels.to_float(images)
+        if self.resize is not None:
+            floats = pixels.resize_short(floats, self.resize)
+        if self.crop is not None:
+            floats = pixels.centre_crop(floats, self.crop)
+        return self.normalize(floats)
+
+    def fit(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        """Let a backbone that starts from data see some unlabelled images before training; others need none."""
+        if hasattr(self.backbone, "fit"):
+            self.backbone.fit(self.prepare(images))
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        return self.backbone(self.prepare(images))  # type: ignore[no-any-return]

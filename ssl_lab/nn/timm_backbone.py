@@ -1,0 +1,35 @@
+"""Any timm model as a backbone."""
+
+from typing import Any
+
+import timm
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class TimmBackbone(nn.Module):
+    """A timm model by name, without its classifier.
+
+    name: as in `timm.list_models()`.
+    pretrained: load timm's published weights (needs the network or timm's cache).
+    options: further keywords of the model, such as `{img_size: 32, patch_size: 4}` of a vision transformer.
+    """
+
+    def __init__(self, name: str, pretrained: bool = False, options: dict[str, Any] | None = None):
+        super().__init__()
+        if not timm.is_model(name):
+            near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
+            raise ValueError(f"method.backbone.name={name}: timm has no such model; near: {near}")
+        self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **(options or {}))
+        self.num_features = int(self.model.num_features)
+        stages = self.model.feature_info  # one a stage of a pyramid, one a block of a transformer
+        self.stage_channels = [int(stage["num_chs"]) for stage in stages]
+        self.stage_strides = [int(stage["reduction"]) for stage in stages]
+
+    def stages(self, images: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The feature maps timm calls intermediates; vision transformers give one a block."""
+        return list(self.model.forward_intermediates(images, intermediates_only=True))
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """timm's pooled features."""
+        return self.model(images)  # type: ignore[no-any-return]  # timm models are untyped

@@ -1,0 +1,64 @@
+"""How a method is optimised: parameter groups, learning rate and its schedule."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class OptimRecipe:
+    """An optimiser over parameter groups, with warm-up then cosine per step.
+
+    optimizer: a partial of an optimiser class, waiting for its groups and rate.
+    lr: base rate. lr_scaling: "none", "linear" (lr · batch / 256) or "sqrt" (lr · sqrt(batch / 256)), of the global batch.
+    weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too.
+    warmup_epochs: linear, from the first step. final_lr: fraction of the rate that the cosine ends on.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[..., Optimizer],
+        lr: float,
+        weight_decay: float = 0.0,
+        lr_scaling: Literal["none", "linear", "sqrt"] = "none",
+        warmup_epochs: float = 0.0,
+        final_lr: float = 0.0,
+    ):
+        self.optimizer = optimizer
+        self.lr, self.weight_decay, self.lr_scaling = lr, weight_decay, lr_scaling
+        self.warmup_epochs, self.final_lr = warmup_epochs, final_lr
+
+    def effective_lr(self, batch_size: int) -> float:
+        """The rate at the top of the schedule for a global batch of `batch_size`."""
+        factor = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size / 256)}
+        return self.lr * factor[self.lr_scaling]
+
+    def build(
+        self, module: nn.Module, batch_size: int, total_steps: int, steps_per_epoch: int
+    ) -> tuple[Optimizer, LambdaLR]:
+        """The optimiser of `module`'s trainable parameters and its schedule over `total_steps` updates."""
+        groups = parameter_groups(module.named_parameters(), self.weight_decay)
+        if "always_adapt" in getattr(self.optimizer, "keywords", {}):
+            groups[1]["always_adapt"] = False  # timm's LARS: adapts every group that says so
+        optimizer = self.optimizer([g for g in groups if g["params"]], lr=self.effective_lr(batch_size))
+        warmup_steps = round(self.warmup_epochs * steps_per_epoch)
+        schedule = LambdaLR(optimizer, lambda step: self.factor(step, total_steps, warmup_steps))
+        return optimizer, schedule
+
+    def factor(self, step: int, total_steps: int, warmup_steps: int) -> float:
+        """Factor on the rate at update `step`: rises linearly over the warm-up, then falls as half a cosine."""
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
+    """Weights that decay; then biases and norm parameters (one axis or none), which do not."""
+    trainable = [p for _, p in named if p.requires_grad]
+    weights = [p for p in trainable if p.ndim > 1]
+    exempt = [p for p in trainable if p.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]

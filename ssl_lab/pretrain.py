@@ -1,0 +1,166 @@
+"""From a checked configuration to a finished run folder."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import wandb
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ssl_lab import hardware
+from ssl_lab.build import build
+from ssl_lab.data import ImageData
+from ssl_lab.hardware import Hardware
+from ssl_lab.methods import Method, flops_per_image
+from ssl_lab.records import (
+    Checkpoints,
+    HashedCheckpointIO,
+    MetricsLog,
+    Progress,
+    RunFolder,
+    duration,
+    identity_hash,
+    newest_intact,
+    provenance,
+    save_encoder,
+)
+
+
+def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
+    """Train what the configuration says; resume its run when it was interrupted, skip it when it is finished."""
+    hush()
+    settings = config["trainer"]
+    picked = hardware.pick(**{key: settings[key] for key in ("accelerator", "devices", "precision", "memory_format")})
+    check_parts(config)
+    data: ImageData = build(config["data"], seed=config["seed"])
+    data.open()
+    folder = run_folder(config, choices, data, picked.precision)
+    if folder.finished:
+        say(f"{folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={folder.path}")
+        return
+    method = make_method(config, data, picked)
+    checkpoint = newest_intact(folder.checkpoints)
+    announce(folder, data, method, picked, checkpoint)
+    folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
+    trainer = make_trainer(config, picked, folder, data)
+    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    finish(folder, config, method, trainer, data)
+
+
+def check_parts(config: dict[str, Any]) -> None:
+    """Build the method without memory or data, so that parts that do not fit are refused before any work is done."""
+    with torch.device("meta"):
+        build(config["method"], preprocessing={}, seed=0)
+
+
+def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Method:
+    """The method with its initial weights, which depend on the seed alone."""
+    torch.manual_seed(config["seed"])
+    method: Method = build(config["method"], preprocessing=data.preprocessing, seed=config["seed"])
+    method.encoder.fit(data.sample(5000))
+    if picked.memory_format == "channels_last":
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return method
+
+
+def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData, precision: str) -> RunFolder:
+    """The folder that follows from a configuration; its hash covers what changes the result, and nothing else."""
+    duration = {key: config["trainer"][key] for key in ("max_epochs", "max_steps", "accumulate_grad_batches")}
+    identity = {"method": config["method"], "data": data.identity, "seed": config["seed"], "precision": precision}
+    parts = [str(choices[group]) for group in ("method", "backbone", "data")]
+    name = "-".join([*parts, f"s{config['seed']}", identity_hash(identity | duration)])
+    return RunFolder(Path(config["paths"]["out"]) / str(choices.get("experiment") or "train") / name)
+
+
+def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, data: ImageData) -> Trainer:
+    """Lightning's trainer with our checkpoints, logs and probes."""
+    settings = config["trainer"]
+    metrics = MetricsLog(folder.metrics_file)
+    checkpoints = Checkpoints(
+        folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"]
+    )
+    return Trainer(
+        accelerator=picked.accelerator,
+        devices=picked.devices,
+        precision=picked.precision,  # type: ignore[arg-type]  # config.py knows Lightning's names
+        max_epochs=settings["max_epochs"],
+        max_steps=settings["max_steps"] or -1,
+        accumulate_grad_batches=settings["accumulate_grad_batches"],
+        log_every_n_steps=settings["log_every_n_steps"],
+        callbacks=[*probes(config, data), Progress(data.batch_size), checkpoints],  # last: saves what the others did
+        logger=[metrics, *loggers(config, folder)],
+        plugins=[HashedCheckpointIO()],
+        enable_checkpointing=False,  # Lightning's; ours is a callback
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def probes(config: dict[str, Any], data: ImageData) -> list[Callback]:
+    """The callbacks that watch a run; they need labels, and are off without."""
+    if data.train.labels is None or data.val is None:
+        return []
+    given = {"bank": data.train, "queries": data.val, "num_classes": len(data.classes)}
+    return [build(node, **given) for node in (config["callbacks"] or {}).values() if node]
+
+
+def loggers(config: dict[str, Any], folder: RunFolder) -> list[Logger]:
+    """The loggers beside the local one. A resumed run keeps its identity in them."""
+    group, name = folder.path.parts[-2:]
+    given = {"save_dir": str(folder.path), "name": name, "id": name, "group": group, "resume": "allow"}
+    built: list[Logger] = [build(node, **given) for node in (config["loggers"] or {}).values() if node]
+    for logger in built:
+        logger.log_hyperparams(config)
+    return built
+
+
+def announce(folder: RunFolder, data: ImageData, method: Method, picked: Hardware, checkpoint: Path | None) -> None:
+    """Say what is about to happen, before it takes its time."""
+    rate = method.optim.effective_lr(data.batch_size)
+    say(f"run      {folder.path}")
+    say(f"data     {data.description}")
+    say(f"trainer  {picked}; batch {data.batch_size}, learning rate {rate:g} ({method.optim.lr_scaling} scaling)")
+    if data.train.labels is None:
+        say("labels   none: the probes that need them are off")
+    if checkpoint is not None:
+        say(f"resumes  {checkpoint}")
+
+
+def finish(folder: RunFolder, config: dict[str, Any], method: Method, trainer: Trainer, data: ImageData) -> None:
+    """Write the encoder and what the run took, and say what to do next."""
+    images = trainer.fit_loop.epoch_loop.batch_progress.total.completed * data.batch_size
+    seconds = next(c.seconds for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    folder.update(
+        encoder_sha256=save_encoder(method.encoder, config["method"]["backbone"], folder.path),
+        images_seen=images,
+        views_seen=images * method.views_per_image,
+        flops=images * flops_per_image(method, data.sample(4)),
+        seconds=round(seconds, 1),
+        last=figures,
+        status="finished",
+    )
+    wandb.finish(quiet=True)  # so that the next run of a sweep begins its own
+    knn = f", kNN {100 * figures['val/knn_top1']:.1f} % on validation" if "val/knn_top1" in figures else ""
+    say(f"finished in {duration(seconds)}{knn}: {folder.path}")
+    say(f"next: python -m ssl_lab.evaluate run={folder.path}")
+
+
+def hush() -> None:
+    """Keep Lightning's advice off the screen; what matters we say ourselves."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """A line for the user."""
+    print(text, flush=True)  # noqa: T201  # the command's own output
+
+

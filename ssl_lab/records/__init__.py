@@ -1,0 +1,30 @@
+"""The run folder: record, metrics, checkpoints, results."""
+
+from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
+from ssl_lab.records.encoder_file import load_encoder, save_encoder
+from ssl_lab.records.metrics import MetricsLog, read_metrics
+from ssl_lab.records.progress import Progress, duration
+from ssl_lab.records.provenance import commit, provenance
+from ssl_lab.records.results import append_result, read_results, results_table, same_evaluation
+from ssl_lab.records.run import RunFolder, find_run, identity_hash
+
+__all__ = [
+    "Checkpoints",
+    "HashedCheckpointIO",
+    "MetricsLog",
+    "Progress",
+    "RunFolder",
+    "append_result",
+    "commit",
+    "duration",
+    "find_run",
+    "identity_hash",
+    "load_encoder",
+    "newest_intact",
+    "provenance",
+    "read_metrics",
+    "read_results",
+    "results_table",
+    "same_evaluation",
+    "save_encoder",
+]

@@ -1,0 +1,120 @@
+"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong run."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
+
+from ssl_lab.records.metrics import MetricsLog
+
+
+class HashedCheckpointIO(CheckpointIO):
+    """Writes beside, syncs, then renames; keeps each file's SHA-256 in `<file>.sha256`, as `sha256sum` reads it.
+
+    Holds primitives and tensors only, and opens nothing else: a checkpoint can run no code.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            _hash_file(file).write_text(f"{sha256(temporary)}  {file.name}\n")
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        if not intact(Path(path)):
+            raise ValueError(f"{path} does not match its SHA-256: the file was damaged, or is not a checkpoint of ours")
+        return dict(torch.load(path, map_location=map_location or "cpu", weights_only=True))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
+        _hash_file(Path(path)).unlink(missing_ok=True)
+
+
+class Checkpoints(Callback):
+    """Saves at the end of each epoch, and in between when `minutes` have passed; keeps the newest `keep`.
+
+    folder: of the files, named after the batches seen. metrics: the log, whose position each checkpoint remembers.
+    """
+
+    def __init__(self, folder: Path, metrics: MetricsLog, minutes: float, keep: int):
+        self.folder, self.metrics = Path(folder), metrics
+        self.minutes, self.keep = minutes, keep
+        self._last_saved = self._since = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time the run has trained, over all its resumes; what a kill undid does not count."""
+        return self._before + time.monotonic() - self._since
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_saved = self._since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        # The last batch of an epoch waits for the epoch's own checkpoint, behind the probes.
+        if not trainer.is_last_batch and time.monotonic() - self._last_saved >= 60 * self.minutes:
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint, then drop the oldest."""
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        trainer.save_checkpoint(self.folder / f"{batches:09d}.ckpt")
+        for old in all_checkpoints(self.folder)[self.keep :]:
+            trainer.strategy.remove_checkpoint(old)
+        self._last_saved = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metrics_position": self.metrics.position, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.metrics.cut_back(int(state_dict["metrics_position"]))
+        self._before = float(state_dict["seconds"])
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first."""
+    return sorted(folder.glob("[0-9]*.ckpt"), reverse=True)
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """The newest checkpoint whose hash matches; damaged ones are passed over, and that is said."""
+    for file in all_checkpoints(folder):
+        if intact(file):
+            return file
+        rank_zero_info(f"{file} is damaged (its SHA-256 does not match); trying the one before it")
+    return None
+
+
+def intact(file: Path) -> bool:
+    """Whether a file still has the content that was hashed when it was written."""
+    noted = _hash_file(file)
+    return file.is_file() and noted.is_file() and noted.read_text().split()[:1] == [sha256(file)]
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hash_file(file: Path) -> Path:
+    return file.with_name(file.name + ".sha256")

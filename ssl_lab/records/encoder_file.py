@@ -1,0 +1,58 @@
+"""The encoder alone: its weights, and how to build it again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from ssl_lab.build import build
+from ssl_lab.nn import Encoder
+
+_TRUSTED = ("ssl_lab.", "torch.nn.", "torchvision.models.", "timm.")
+
+
+def save_encoder(encoder: Encoder, backbone: Mapping[str, Any], folder: Path) -> str:
+    """Write `encoder.safetensors` and `encoder.json` into a folder.
+
+    backbone: the configuration node that built `encoder.backbone`. Returns the SHA-256 of the weights.
+    """
+    file = folder / "encoder.safetensors"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.backbone.state_dict().items()}
+    save_file(tensors, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    recipe = {"backbone": dict(backbone), "preprocessing": encoder.preprocessing, "sha256": digest}
+    (folder / "encoder.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    return digest
+
+
+def load_encoder(folder: Path) -> tuple[Encoder, str]:
+    """The encoder of a run and the SHA-256 of its weights.
+
+    Raises ValueError when the files are missing or do not belong together, when a tensor is missing or misshapen, or
+    when the recipe asks for a class outside the packages we trust.
+    """
+    if not (folder / "encoder.json").exists():
+        raise ValueError(f"{folder} holds no encoder.json: the run has not finished; start its command again")
+    recipe = json.loads((folder / "encoder.json").read_text())
+    file = folder / "encoder.safetensors"
+    if hashlib.sha256(file.read_bytes()).hexdigest() != recipe["sha256"]:
+        raise ValueError(f"{file} does not match the SHA-256 in encoder.json: it was damaged or replaced")
+    for target in targets(recipe["backbone"]):
+        if not target.startswith(_TRUSTED):
+            raise ValueError(f"{folder}/encoder.json wants to build {target}; allowed are {', '.join(_TRUSTED)}*")
+    backbone = build(recipe["backbone"])
+    backbone.load_state_dict(load_file(file))  # strict: refuses missing, unexpected and misshapen tensors
+    return Encoder(backbone, **recipe["preprocessing"]).eval(), recipe["sha256"]
+
+
+def targets(node: Any) -> list[str]:
+    """Every `_target_` in a configuration node."""
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+    if isinstance(node, list | tuple):
+        return [target for value in node for target in targets(value)]
+    return []

@@ -1,0 +1,60 @@
+"""The local log of a run: one JSON line a logged step."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricsLog(Logger):
+    """Appends `{"step": …, name: value, …}` to a file; holds nothing back, so a killed run loses no line.
+
+    A checkpoint remembers `position`; a resumed run is cut back to it and goes on, without gaps or doubles.
+    """
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file = Path(file)
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return self.file.parent.name
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Path:
+        return self.file
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        line = {"step": step, **{name: float(value) for name, value in metrics.items()}}
+        with self.file.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` holds them."""
+
+    @property
+    def position(self) -> int:
+        """Bytes written so far."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def cut_back(self, position: int) -> None:
+        """Forget what was logged after `position`."""
+        if self.position > position:
+            os.truncate(self.file, position)
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics log; a last line that was cut off by a kill is left out."""
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []
+    return [json.loads(line) for line in lines]
+

@@ -1,0 +1,47 @@
+"""What evaluations found: one line each, and tables of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+
+def append_result(file: Path, line: Mapping[str, Any]) -> None:
+    """Add one evaluation to `results.jsonl`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        stream.write(json.dumps(dict(line)) + "\n")
+
+
+def read_results(file: Path) -> list[dict[str, Any]]:
+    """All evaluations of a run, oldest first."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def same_evaluation(line: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two lines measure the same thing in the same way, whatever they found."""
+    keys = ("protocol", "asked", "split", "data", "encoder", "precision")
+    return all(line.get(key) == other.get(key) for key in keys)
+
+
+def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """One row an encoder, one column a protocol; below it the settings that made the figures."""
+    protocols = list(dict.fromkeys(line["protocol"] for line in lines))
+    cells = {(line["name"], line["protocol"]): line for line in lines}
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = "\n".join(describe(next(line for line in lines if line["protocol"] == p)) for p in protocols)
+    table.add_column("encoder")
+    for protocol in protocols:
+        table.add_column(f"{protocol} top-1 %", justify="right")
+    for name in dict.fromkeys(line["name"] for line in lines):
+        shown = [cells.get((name, protocol)) for protocol in protocols]
+        table.add_row(name, *("-" if line is None else f"{100 * line['figures']['top1']:.1f}" for line in shown))
+    return table
+
+
+def describe(line: Mapping[str, Any]) -> str:
+    """A protocol and all its settings in one line."""
+    words = ", ".join(f"{key} {value}" for key, value in line["settings"].items())
+    return f"{line['protocol']}: {words}; {line['split']} split, {line['epoch_rule']} epoch, {line['precision']}"

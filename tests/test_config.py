@@ -1,0 +1,132 @@
+"""The configuration: every yaml composes, every part swaps, and what is wrong is said at once."""
+
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command
+from omegaconf import OmegaConf
+
+from ssl_lab import cli
+from ssl_lab.config import ConfigError, check, signature
+
+OPTIONS = cli.options()
+PARTS = ("backbone", "projector", "loss", "views", "optim")
+SWAPS = [(group, option) for group in PARTS for option in OPTIONS[group]]
+RECIPES = OPTIONS.get("experiment", [])
+
+
+def problems_of(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        cli.compose("train", list(overrides))
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(g, o) for g, found in OPTIONS.items() if g not in ("protocol", "experiment") for o in found]
+)
+def test_every_option_composes(group: str, option: str) -> None:
+    cli.compose("train", [f"{group}={option}"])
+
+
+@pytest.mark.parametrize("protocol", OPTIONS["protocol"])
+def test_every_protocol_composes(protocol: str) -> None:
+    config, _ = cli.compose("evaluate", ["run=outputs", f"protocol={protocol}"])
+    assert list(config["protocols"]) == [protocol]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_says_what_it_costs(recipe: str) -> None:
+    header = (cli.conf() / "experiment" / f"{recipe}.yaml").read_text().split("\ndefaults:")[0]
+    assert f"experiment={recipe}" in header
+    assert re.search(r"Cost: ", header)
+    assert re.search(r"Measured: |not yet run here", header)
+
+
+@pytest.mark.parametrize(("recipe", "swap"), list(itertools.product(RECIPES, SWAPS)), ids=str)
+def test_swapping_a_part_of_a_recipe_leaves_nothing_of_the_old_one(recipe: str, swap: tuple[str, str]) -> None:
+    group, option = swap
+    config, choices = cli.compose("train", [f"experiment={recipe}", f"{group}={option}"])
+    assert choices[group] == option
+    alone = OmegaConf.to_container(OmegaConf.load(cli.conf() / group / f"{option}.yaml"))
+    assert set(config["method"][group]) == set(alone)
+    assert config["method"][group]["_target_"] == alone["_target_"]
+    written = {key: value for key, value in alone.items() if not re.search(r"\$\{", str(value))}
+    assert {key: config["method"][group][key] for key in written} == written
+
+
+def test_a_recipe_writes_no_value_below_a_part() -> None:
+    for recipe in RECIPES:
+        body = OmegaConf.load(cli.conf() / "experiment" / f"{recipe}.yaml")
+        assert "method" not in body, f"{recipe} writes below a part that can be swapped; choose an option instead"
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    problems = problems_of("method=simclrr", "backbone=resnet81", "data=cifar01", "sed=1")
+    assert len(problems) == 4
+    for word, meant in (("simclrr", "simclr"), ("resnet81", "resnet18"), ("cifar01", "cifar10"), ("sed", "seed")):
+        assert any(word in problem and meant in problem for problem in problems)
+
+
+def test_wrong_types_and_values_are_named_with_what_is_allowed() -> None:
+    problems = problems_of("seed=one", "trainer.max_epochs=many", "data.store=round", "method.optim.lr=fast")
+    text = "\n".join(problems)
+    assert len(problems) == 4
+    assert "seed='one': must be a whole number" in text
+    assert "trainer.max_epochs='many': must be a whole number" in text
+    assert "one of crop, square, pad" in text
+    assert "method.optim.lr='fast': must be a number" in text
+
+
+def test_a_key_that_no_target_takes_is_refused_with_the_near_one() -> None:
+    (problem,) = problems_of("+method.loss.temprature=0.1")
+    assert "method.loss.temprature" in problem
+    assert "temperature" in problem
+
+
+def test_a_typing_error_inside_a_recipe_file_is_found(tmp_path: Path) -> None:
+    config, _ = cli.compose("train", [])
+    config["method"]["loss"]["temprature"] = config["method"]["loss"].pop("temperature")
+    assert any("temprature" in problem for problem in check(config, cli._SCHEMAS["train"]))
+
+
+def test_signatures_read_from_source_agree_with_python() -> None:
+    import inspect
+
+    from ssl_lab.methods import SimCLR
+    from ssl_lab.optim import OptimRecipe
+
+    ours = signature("ssl_lab.optim.OptimRecipe")
+    assert ours is not None
+    assert list(ours) == list(inspect.signature(OptimRecipe).parameters)
+    inherited = signature("ssl_lab.methods.SimCLR")
+    assert inherited is not None
+    assert {"projector", "loss", "views", "backbone", "optim", "preprocessing", "seed"} == set(inherited)
+    assert "parts" in inspect.signature(SimCLR).parameters
+
+
+@pytest.mark.parametrize(
+    "arguments", [("method=simclrr",), ("data.bach_size=3",), ("seed=x",), ("experiment=none_such",), ("seed",)]
+)
+def test_a_bad_command_exits_2_without_traceback_and_writes_nothing(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = command("train", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_a_configuration_imports_no_torch() -> None:
+    program = "import sys; from ssl_lab import cli; cli.compose('train', ['seed=3']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_help_lists_every_group_and_option(command: Command) -> None:
+    text = command("train", "--help").stdout
+    for group in (*PARTS, "method", "data", "trainer"):
+        assert re.search(rf"^  {group} .*{OPTIONS[group][0]}", text, re.MULTILINE)

@@ -1,0 +1,64 @@
+"""Optimisation: what decays, what adapts, and how the rate moves."""
+
+import functools
+import math
+
+import pytest
+import torch
+from timm.optim import Lars
+from torch import nn
+
+from ssl_lab.optim import OptimRecipe, parameter_groups
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2, bias=False))
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    weights, exempt = parameter_groups(network().named_parameters(), 0.1)
+    assert [p.ndim for p in weights["params"]] == [2, 2]
+    assert weights["weight_decay"] == 0.1
+    assert [p.ndim for p in exempt["params"]] == [1, 1, 1]
+    assert exempt["weight_decay"] == 0.0
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    net = network()
+    net[0].requires_grad_(False)
+    weights, exempt = parameter_groups(net.named_parameters(), 0.1)
+    assert len(weights["params"]) == 1
+    assert len(exempt["params"]) == 2
+
+
+@pytest.mark.parametrize(("scaling", "rate"), [("none", 0.3), ("linear", 0.3 * 4), ("sqrt", 0.3 * 2)])
+def test_the_rate_scales_with_the_batch(scaling: str, rate: float) -> None:
+    recipe = OptimRecipe(torch.optim.SGD, lr=0.3, lr_scaling=scaling)  # type: ignore[arg-type]
+    assert recipe.effective_lr(1024) == pytest.approx(rate)
+
+
+def test_the_rate_warms_up_linearly_then_falls_as_a_cosine() -> None:
+    recipe = OptimRecipe(torch.optim.SGD, lr=1.0, warmup_epochs=2, final_lr=0.1)
+    optimizer, schedule = recipe.build(network(), batch_size=256, total_steps=30, steps_per_epoch=5)
+    rates = []
+    for _ in range(31):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10:] == pytest.approx([0.1 + 0.9 * (1 + math.cos(math.pi * i / 20)) / 2 for i in range(21)])
+
+
+def test_lars_adapts_weights_and_not_biases() -> None:
+    torch.manual_seed(0)
+    net = network()
+    recipe = OptimRecipe(functools.partial(Lars, momentum=0.9, trust_coeff=0.001, always_adapt=True), lr=1.0)
+    optimizer, _ = recipe.build(net, batch_size=256, total_steps=10, steps_per_epoch=10)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(torch.randn(8, 3)).square().sum().backward()
+    optimizer.step()
+    for name, parameter in net.named_parameters():
+        moved, gradient = before[name] - parameter.detach(), parameter.grad
+        assert gradient is not None
+        ratio = 0.001 * before[name].norm() / gradient.norm() if parameter.ndim > 1 else 1.0
+        assert torch.allclose(moved, ratio * gradient, rtol=1e-4, atol=1e-7), name
