@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,9 @@ def _override_problems(name: str, overrides: list[str]) -> list[str]:
         holder = OmegaConf.select(base, parent) if parent else base
         if not OmegaConf.is_dict(holder) or leaf not in list(holder):
             known = [*groups, *_keys(base)]
-            problems.append(f"{key}: no such key; {near(key, known) if near(key, known).startswith('did') else 'see --cfg job'}")
+            problems.append(
+                f"{key}: no such key; {near(key, known) if near(key, known).startswith('did') else 'see --cfg job'}"
+            )
     return problems
 
 

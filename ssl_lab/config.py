@@ -93,10 +93,12 @@ def check(config: Mapping[str, Any], schema: type) -> list[str]:
     return list(_check_value("", config, schema))
 
 
-def near(word: str, allowed: Sequence[str]) -> str:
-    """A clause that offers what `word` may have meant, or what there is."""
+def near(word: str, allowed: Sequence[str], otherwise: str = "") -> str:
+    """A clause that offers what `word` may have meant; `otherwise`, or else all there is, when nothing is near."""
     close = difflib.get_close_matches(word, allowed, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"there is: {', '.join(sorted(allowed)) or 'nothing'}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return otherwise or f"there is: {', '.join(sorted(allowed)) or 'nothing'}"
 
 
 def _check_value(key: str, value: Any, expected: Any) -> Iterator[str]:
@@ -200,7 +202,14 @@ def describe(expected: Any) -> str:
     if _sequence(expected):
         inner = [one for one in get_args(expected) if one is not Ellipsis]
         return "a list of " + (describe(inner[0]) if inner else "values")
-    words = {dict: "a group of keys", int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
+    words = {
+        dict: "a group of keys",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        NoneType: "null",
+    }
     return words.get(expected, getattr(expected, "__name__", str(expected)))
 
 
@@ -226,7 +235,10 @@ def _parameters(function: ast.FunctionDef, skip: int) -> dict[str, Parameter]:
     defaults: list[ast.expr | None] = [None] * len(positional)
     if function.args.defaults:
         defaults[-len(function.args.defaults) :] = function.args.defaults
-    pairs = [*zip(positional, defaults, strict=True), *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)]
+    pairs = [
+        *zip(positional, defaults, strict=True),
+        *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True),
+    ]
     return {argument.arg: Parameter(_type(argument.annotation), default is None) for argument, default in pairs}
 
 
@@ -245,7 +257,9 @@ def _type(annotation: ast.expr | None) -> Any:
     known = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)} <= set(names)
     if not known or any(isinstance(n, ast.Attribute) for n in ast.walk(annotation)):
         return Any
-    return eval(compile(ast.Expression(annotation), "annotation", "eval"), {"__builtins__": {}}, names)  # our own source
+    return eval(
+        compile(ast.Expression(annotation), "annotation", "eval"), {"__builtins__": {}}, names
+    )  # our own source
 
 
 @cache

@@ -24,7 +24,7 @@ def gather(rows: Float[Tensor, "n d"]) -> Float[Tensor, "m d"]:
     Differentiable: each process returns its copy of the loss of the whole batch, so the gradient of a row is the sum
     over processes, and DDP's mean over them then gives what one process would compute.
     """
-    return rows if world_size() == 1 else _Gather.apply(rows)  # type: ignore[no-any-return, no-untyped-call]
+    return rows if world_size() == 1 else _Gather.apply(rows)
 
 
 class _Gather(torch.autograd.Function):

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def run(config: dict[str, Any], choices: dict[str, Any]) -> None:
+def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     """Called once the configuration stands; torch comes in here, so that an error before needs no second."""
     from ssl_lab.measure import measure
 

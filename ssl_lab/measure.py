@@ -112,7 +112,7 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
 def make_subject(encoder: nn.Module, sets: Sets, picked: Hardware, batch_size: int) -> Subject:
     """An encoder on the device it is evaluated on."""
     if picked.memory_format == "channels_last":
-        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        encoder.to(memory_format=torch.channels_last)
     return Subject(encoder.to(picked.device), sets, picked.device, picked.precision, batch_size)
 
 

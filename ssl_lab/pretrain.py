@@ -22,6 +22,7 @@ from ssl_lab.records import (
     MetricsLog,
     Progress,
     RunFolder,
+    StepMetrics,
     duration,
     identity_hash,
     newest_intact,
@@ -43,7 +44,7 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         say(f"{folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={folder.path}")
         return
     method = make_method(config, data, picked)
-    checkpoint = newest_intact(folder.checkpoints)
+    checkpoint = newest_intact(folder.checkpoints, say)
     announce(folder, data, method, picked, checkpoint)
     folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
     trainer = make_trainer(config, picked, folder, data)
@@ -63,7 +64,7 @@ def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Me
     method: Method = build(config["method"], preprocessing=data.preprocessing, seed=config["seed"])
     method.encoder.fit(data.sample(5000))
     if picked.memory_format == "channels_last":
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        method.to(memory_format=torch.channels_last)
     return method
 
 
@@ -80,9 +81,8 @@ def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, da
     """Lightning's trainer with our checkpoints, logs and probes."""
     settings = config["trainer"]
     metrics = MetricsLog(folder.metrics_file)
-    checkpoints = Checkpoints(
-        folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"]
-    )
+    checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
+    watchers = [StepMetrics(settings["log_every_n_steps"]), *probes(config, data), Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,
         devices=picked.devices,
@@ -90,8 +90,7 @@ def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, da
         max_epochs=settings["max_epochs"],
         max_steps=settings["max_steps"] or -1,
         accumulate_grad_batches=settings["accumulate_grad_batches"],
-        log_every_n_steps=settings["log_every_n_steps"],
-        callbacks=[*probes(config, data), Progress(data.batch_size), checkpoints],  # last: saves what the others did
+        callbacks=[*watchers, checkpoints],  # last: a checkpoint holds what the others have done
         logger=[metrics, *loggers(config, folder)],
         plugins=[HashedCheckpointIO()],
         enable_checkpointing=False,  # Lightning's; ours is a callback
@@ -145,7 +144,7 @@ def finish(folder: RunFolder, config: dict[str, Any], method: Method, trainer: T
         last=figures,
         status="finished",
     )
-    wandb.finish(quiet=True)  # so that the next run of a sweep begins its own
+    wandb.finish()  # so that the next run of a sweep begins its own
     knn = f", kNN {100 * figures['val/knn_top1']:.1f} % on validation" if "val/knn_top1" in figures else ""
     say(f"finished in {duration(seconds)}{knn}: {folder.path}")
     say(f"next: python -m ssl_lab.evaluate run={folder.path}")
@@ -155,12 +154,11 @@ def hush() -> None:
     """Keep Lightning's advice off the screen; what matters we say ourselves."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    for message in (".*smaller than the logging interval.*", ".*isinstance.treespec, LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 @rank_zero_only
 def say(text: str) -> None:
     """A line for the user."""
     print(text, flush=True)  # noqa: T201  # the command's own output
-
-

@@ -13,7 +13,7 @@ class Batch(NamedTuple):
 
     inputs: Tensor | dict[str, Tensor]  # images (n, c, h, w) uint8
     targets: dict[str, Tensor]  # empty when the data has no labels
-    index: Tensor  # (n,) row of each input in its set
+    index: Tensor  # type: ignore[assignment]  # (n,) row of each input in its set; the field hides tuple.index
 
 
 class Step(NamedTuple):

@@ -50,7 +50,7 @@ def assert_equals_naive(views: list[Tensor], temperature: float, tolerance: floa
     assert all(relative_error(*pair) < tolerance for pair in gradients)
 
 
-@pytest.fixture(params=[1, 3, 2048])
+@pytest.fixture(params=[1, 3, 1024])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows of a block: the smallest, one that leaves a remainder, and one that holds the whole batch."""
     monkeypatch.setattr(contrastive, "_CPU_BLOCK", request.param)
@@ -72,11 +72,11 @@ def test_blocks_leave_value_and_gradient_as_they_are(count: int, temperature: fl
     assert_equals_naive(draw_views(count, 7, 4), temperature, tolerance=1e-10)
 
 
-@pytest.mark.parametrize("block", [256, 2048], indirect=True)
+@pytest.mark.parametrize("block", [200, 1024], indirect=True)
 @pytest.mark.parametrize("temperature", [0.5, 0.1, 0.05])
 @pytest.mark.usefixtures("block")
 def test_float32_is_within_1e_5_of_the_naive_form(temperature: float) -> None:
-    assert_equals_naive(draw_views(2, 700, 128, torch.float32), temperature, tolerance=1e-5)
+    assert_equals_naive(draw_views(2, 300, 128, torch.float32), temperature, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.001])

@@ -51,6 +51,8 @@ class ImageData(LightningDataModule):
         eval_size: int | None = None,
     ):
         super().__init__()
+        if eval_size is not None and eval_size > store_size:
+            raise DataError(f"data.eval_size={eval_size} exceeds data.store_size={store_size}; set it to that or less")
         self.source, self.root, self.search, self.cache = source, root, search, cache
         self.seed, self.batch_size = seed, batch_size
         self.store_size, self.store, self.max_unreadable = store_size, store, max_unreadable
@@ -88,6 +90,11 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         return BatchLoader(self.pretrain, self.batch_size, self.seed, rank(), world_size())
 
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch; the last partial one is dropped."""
+        return len(self.pretrain) // self.batch_size
+
     def sample(self, n: int) -> UInt8[Tensor, "m 3 side side"]:
         """At most `n` of the images to learn from, evenly spaced over the set."""
         rows = torch.linspace(0, len(self.pretrain) - 1, min(n, len(self.pretrain)), dtype=torch.float64).long()
@@ -102,7 +109,10 @@ class ImageData(LightningDataModule):
     def identity(self) -> dict[str, Any]:
         """What decides the images of a run, their roles and their units."""
         keys = ("val_fraction", "test_fraction", "split_seed", "batch_size")
-        return {"fingerprint": self.stored.fingerprint, **{key: getattr(self, key) for key in keys}} | self.preprocessing
+        return {
+            "fingerprint": self.stored.fingerprint,
+            **{key: getattr(self, key) for key in keys},
+        } | self.preprocessing
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -54,9 +54,7 @@ def arrange(members: list[Member]) -> Layout:
     ignored: Counter[str] = Counter()
     paths = [(tuple(member.name.split("/")), member) for member in members]
     splits = _split(_unwrap(_latest(paths, ignored), ignored), ignored)
-    folders = {
-        split: None if split == "unlabeled" else _classes(paths, ignored) for split, paths in splits.items()
-    }
+    folders = {split: None if split == "unlabeled" else _classes(paths, ignored) for split, paths in splits.items()}
     classes = _merge({split: set(found) for split, found in folders.items() if found is not None})
     placed = []
     for split, paths in splits.items():

@@ -20,7 +20,8 @@ def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
     smallest = int(torch.bincount(bank_labels, minlength=len(subject.sets.classes)).min())
     if k > smallest:
         raise ValueError(
-            f"protocols.knn.k={k}, but the smallest class has {smallest} training images; set protocols.knn.k={smallest} or less"
+            f"protocols.knn.k={k}, but the smallest class has {smallest} training images; "
+            f"set protocols.knn.k={smallest} or less"
         )
     bank, queries = subject.features(train), subject.features(test)
     predicted = predict(bank, bank_labels, queries, k, temperature, len(subject.sets.classes))
@@ -46,7 +47,7 @@ def predict(
     predicted = []
     for part in normalize(queries, dim=1).split(chunk):
         similarity, nearest = (part @ bank).topk(k, dim=1)
-        weights = ((similarity - 1) / temperature).exp()  # the shift keeps small temperatures finite and cancels
+        weights = ((similarity - similarity[:, :1]) / temperature).exp()  # the shift cancels; without it they underflow
         votes = weights.new_zeros(len(part), num_classes).scatter_add_(1, bank_labels[nearest], weights)
         predicted.append(votes.argmax(1))
     return torch.cat(predicted)

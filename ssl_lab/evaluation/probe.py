@@ -2,6 +2,7 @@
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from ssl_lab.evaluation.knn import predict
 from ssl_lab.evaluation.subject import LabelledImages, extract
@@ -36,14 +37,16 @@ class KnnProbe(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            pl_module.log_dict({"val/knn_top1": self.measure(trainer, pl_module), "val/knn_k": float(self.k)})
+            encoder: nn.Module = pl_module.encoder  # type: ignore[assignment]  # every Method has one
+            accuracy = self.measure(encoder, pl_module.device, str(trainer.precision))
+            figures = {"val/knn_top1": accuracy, "val/knn_k": float(self.k)}
+            pl_module.log_dict(figures, logger=False)  # to be shown; loggers get it now, before a checkpoint is made
+            for logger in trainer.loggers:
+                logger.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step)
 
-    def measure(self, trainer: Trainer, pl_module: LightningModule) -> float:
+    def measure(self, encoder: nn.Module, device: torch.device, precision: str) -> float:
         """Accuracy of the encoder as it stands."""
-        encoder: torch.nn.Module = pl_module.encoder  # type: ignore[assignment]  # every Method has one
-        device, precision = pl_module.device, str(trainer.precision)
         bank = extract(encoder, self.bank, device, precision)
         queries = extract(encoder, self.queries, device, precision)
         predicted = predict(bank, self.bank_labels.to(device), queries, self.k, self.temperature, self.num_classes)
         return float((predicted.cpu() == self.labels).float().mean())
-

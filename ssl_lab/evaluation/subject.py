@@ -1,20 +1,19 @@
 """What a protocol evaluates: an encoder, and the sets it is measured on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-
-from ssl_lab.nn import Encoder
+from torch import Tensor, nn
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """A set of images as the evaluation reads it; `data.ImageSet` is one."""
 
-    labels: Tensor | None
+    @property
+    def labels(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 
@@ -44,7 +43,7 @@ class Subject:
     precision: "32-true" or "bf16-mixed", of the passes through the backbone.
     """
 
-    encoder: Encoder | torch.nn.Module
+    encoder: nn.Module
     sets: Sets
     device: torch.device
     precision: str = "32-true"
@@ -66,19 +65,19 @@ class Subject:
 
 @torch.inference_mode()
 def extract(
-    encoder: Callable[[Tensor], Tensor] | torch.nn.Module,
+    encoder: nn.Module,
     images: LabelledImages,
     device: torch.device,
     precision: str = "32-true",
     batch_size: int = 512,
 ) -> Float[Tensor, "n d"]:
-    """Features of a whole set in evaluation mode, in float32 on the device; the encoder's mode is left as it was."""
-    module = encoder if isinstance(encoder, torch.nn.Module) else torch.nn.Module()
-    was_training = module.training
-    module.eval()
+    """Features of a whole set in evaluation mode, in float32 on the device; every module's mode is left as it was."""
+    modes = [(module, module.training) for module in encoder.modules()]
+    encoder.eval()
     parts = []
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
         for rows in torch.arange(len(images)).split(batch_size):
             parts.append(encoder(images.gather(rows).to(device)).float())
-    module.train(was_training)
+    for module, mode in modes:
+        module.training = mode
     return torch.cat(parts)

@@ -1,7 +1,8 @@
 """What every method shares: an encoder, an optimiser and the way of one batch."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -36,7 +37,7 @@ class Method(LightningModule, ABC):
         """From the inputs of a batch to its loss. Labels never come here. All randomness comes from `draws`."""
 
     def after_update(self) -> None:
-        """Called once after each update of the parameters, not for a step that only accumulates (a teacher moves here)."""
+        """Follows each update of the parameters, not a step that only accumulates; a teacher moves here."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         counter = self.trainer.fit_loop.epoch_loop.total_batch_idx  # batches seen; unlike global_step it counts all
@@ -44,21 +45,18 @@ class Method(LightningModule, ABC):
         n = len(batch.index)
         draws = Draws(self.seed, counter, total=n * world_size(), start=n * rank(), stop=n * (rank() + 1))
         step = self.step(batch.inputs, draws)
-        self.log_dict({"train/loss": step.loss.detach(), **{f"train/{k}": v for k, v in step.logs.items()}})
-        return {"loss": step.loss, "features": step.features}
+        return step._asdict()  # callbacks log it, and read the features
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.after_update()
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)  # also counts the batches of an epoch
-        per_epoch = max(1, int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
-        optimizer, schedule = self.optim.build(self, self.batch_size, steps, per_epoch)
+        # Lightning's own estimate would set up the loader here, before a checkpoint can tell it where it stood.
+        trainer, data = self.trainer, cast(Any, self.trainer).datamodule
+        per_epoch = math.ceil(data.num_batches / trainer.accumulate_grad_batches)
+        steps = per_epoch * (trainer.max_epochs or 1)
+        steps = min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps
+        batch_size = data.batch_size * trainer.accumulate_grad_batches
+        optimizer, schedule = self.optim.build(self, batch_size, steps, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    @property
-    def batch_size(self) -> int:
-        """Images an update sees, over all processes."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        return int(data.batch_size) * self.trainer.accumulate_grad_batches

@@ -23,9 +23,7 @@ class TwoView(Method):
     views: from images to a list of views.
     """
 
-    def __init__(
-        self, projector: Callable[[int], nn.Module], loss: Callable[..., Tensor], views: Views, **parts: Any
-    ):
+    def __init__(self, projector: Callable[[int], nn.Module], loss: Callable[..., Tensor], views: Views, **parts: Any):
         super().__init__(**parts)
         self.projector = projector(self.encoder.num_features)
         self.loss = loss

@@ -64,7 +64,7 @@ class Encoder(nn.Module):
     def fit(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Let a backbone that starts from data see some unlabelled images before training; others need none."""
         if hasattr(self.backbone, "fit"):
-            self.backbone.fit(self.prepare(images))
+            self.backbone.fit(self.prepare(images))  # type: ignore[operator]  # attributes of a Module are untyped
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         return self.backbone(self.prepare(images))  # type: ignore[no-any-return]

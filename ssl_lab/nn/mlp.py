@@ -1,6 +1,7 @@
 """The one head: a multilayer perceptron."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from jaxtyping import Float
@@ -30,9 +31,16 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [in_features, *(in_features if width is None else width for width in widths)]
         layers: list[nn.Module] = []
-        for incoming, outgoing in zip(sizes[:-2], sizes[1:-1], strict=True):
-            layers += [nn.Linear(incoming, outgoing, bias=norm != "batch"), *_norm(norm, outgoing), nn.ReLU(inplace=True)]
-        layers += [nn.Linear(sizes[-2], sizes[-1], bias=last_bias and last_norm == "none"), *_norm(last_norm, sizes[-1])]
+        for incoming, outgoing in pairwise(sizes[:-1]):
+            layers += [
+                nn.Linear(incoming, outgoing, bias=norm != "batch"),
+                *_norm(norm, outgoing),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [
+            nn.Linear(sizes[-2], sizes[-1], bias=last_bias and last_norm == "none"),
+            *_norm(last_norm, sizes[-1]),
+        ]
         self.layers = nn.Sequential(*layers)
         self.num_features = sizes[-1]
 

@@ -6,7 +6,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-_LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+Block = type[BasicBlock] | type[Bottleneck]
+
+_LAYOUTS: dict[int, tuple[Block, tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -26,7 +28,10 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, depth: Literal[18, 34, 50, 101, 152] = 18, stem: Literal["imagenet", "small"] = "small", width: float = 1.0
+        self,
+        depth: Literal[18, 34, 50, 101, 152] = 18,
+        stem: Literal["imagenet", "small"] = "small",
+        width: float = 1.0,
     ):
         super().__init__()
         block, counts = _LAYOUTS[depth]
@@ -66,7 +71,9 @@ class ResNet(nn.Module):
         return self.stages(images)[-1].mean((2, 3))
 
 
-def _stage(block: type[BasicBlock] | type[Bottleneck], incoming: int, planes: int, count: int, stride: int) -> nn.Module:
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], incoming: int, planes: int, count: int, stride: int
+) -> nn.Module:
     outgoing = planes * block.expansion
     shortcut = None
     if stride != 1 or incoming != outgoing:

@@ -20,9 +20,10 @@ class TimmBackbone(nn.Module):
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise ValueError(f"method.backbone.name={name}: timm has no such model; near: {near}")
-        self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **(options or {}))
-        self.num_features = int(self.model.num_features)
-        stages = self.model.feature_info  # one a stage of a pyramid, one a block of a transformer
+        model: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, **(options or {}))
+        self.model = model
+        self.num_features = int(model.num_features)
+        stages = model.feature_info  # one a stage of a pyramid, one a block of a transformer
         self.stage_channels = [int(stage["num_chs"]) for stage in stages]
         self.stage_strides = [int(stage["reduction"]) for stage in stages]
 

@@ -13,7 +13,7 @@ class OptimRecipe:
     """An optimiser over parameter groups, with warm-up then cosine per step.
 
     optimizer: a partial of an optimiser class, waiting for its groups and rate.
-    lr: base rate. lr_scaling: "none", "linear" (lr · batch / 256) or "sqrt" (lr · sqrt(batch / 256)), of the global batch.
+    lr: base rate. lr_scaling: factor on it, of the global batch: "none", "linear" (batch / 256), "sqrt".
     weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too.
     warmup_epochs: linear, from the first step. final_lr: fraction of the rate that the cosine ends on.
     """

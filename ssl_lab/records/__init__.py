@@ -2,7 +2,7 @@
 
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
 from ssl_lab.records.encoder_file import load_encoder, save_encoder
-from ssl_lab.records.metrics import MetricsLog, read_metrics
+from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
 from ssl_lab.records.results import append_result, read_results, results_table, same_evaluation
@@ -14,6 +14,7 @@ __all__ = [
     "MetricsLog",
     "Progress",
     "RunFolder",
+    "StepMetrics",
     "append_result",
     "commit",
     "duration",

@@ -3,13 +3,13 @@
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.utilities import rank_zero_info
 
 from ssl_lab.records.metrics import MetricsLog
 
@@ -30,7 +30,7 @@ class HashedCheckpointIO(CheckpointIO):
                 stream.flush()
                 os.fsync(stream.fileno())
             _hash_file(file).write_text(f"{sha256(temporary)}  {file.name}\n")
-            os.replace(temporary, file)
+            temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -95,12 +95,12 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.ckpt"), reverse=True)
 
 
-def newest_intact(folder: Path) -> Path | None:
+def newest_intact(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The newest checkpoint whose hash matches; damaged ones are passed over, and that is said."""
     for file in all_checkpoints(folder):
         if intact(file):
             return file
-        rank_zero_info(f"{file} is damaged (its SHA-256 does not match); trying the one before it")
+        say(f"damaged  {file}: its SHA-256 does not match; the one before it is tried")
     return None
 
 

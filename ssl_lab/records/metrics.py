@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 
@@ -28,7 +29,6 @@ class MetricsLog(Logger):
         return self.file.parent.name
 
     @property
-    @rank_zero_experiment
     def experiment(self) -> Path:
         return self.file
 
@@ -53,8 +53,27 @@ class MetricsLog(Logger):
             os.truncate(self.file, position)
 
 
+class StepMetrics(Callback):
+    """Logs loss, learning rate and what a method adds, each few updates.
+
+    Lightning would write a step's figures after all callbacks of the step, and so after the checkpoint that holds it.
+    """
+
+    def __init__(self, every_n_steps: int):
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_steps or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        figures = {"loss": outputs["loss"], "lr": trainer.optimizers[0].param_groups[0]["lr"], **outputs["logs"]}
+        line = {f"train/{name}": float(value) for name, value in figures.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({**line, "epoch": trainer.current_epoch}, trainer.global_step)
+
+
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """The lines of a metrics log; a last line that was cut off by a kill is left out."""
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
     return [json.loads(line) for line in lines]
-

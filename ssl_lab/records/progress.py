@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+from torch import Tensor
 
 
 class Progress(Callback):
@@ -21,6 +22,7 @@ class Progress(Callback):
         self._live: Live | None = None
         self._started = self._shown = 0.0
         self._steps = 0
+        self._loss: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._shown = time.monotonic()
@@ -28,8 +30,9 @@ class Progress(Callback):
             self._live = Live(console=self.console, refresh_per_second=4)
             self._live.start()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         self._steps += 1
+        self._loss = outputs["loss"]  # read when it is shown: reading makes a GPU wait
         now = time.monotonic()
         if now - self._shown >= (0.5 if self._live else self.every_seconds):
             self._shown = now
@@ -67,8 +70,8 @@ class Progress(Callback):
             f"step {trainer.global_step}/{total}",
             f"{rate * self.batch_size:,.0f} images/s",
         ]
-        if "train/loss" in figures:
-            parts.append(f"loss {float(figures['train/loss']):.4f}")
+        if self._loss is not None:
+            parts.append(f"loss {float(self._loss):.4f}")
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")
         if "val/knn_top1" in figures:
             parts.append(f"kNN {100 * float(figures['val/knn_top1']):.1f} %")

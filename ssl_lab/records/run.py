@@ -54,7 +54,7 @@ class RunFolder:
         """Make the folder and write the configuration and the first facts; a resumed run keeps its older ones."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        self.update(**{"status": "running", **facts, **self.record, "status": "running"})
+        self.update(**(facts | self.record | {"status": "running"}))
 
     def update(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
@@ -65,7 +65,7 @@ def write_atomically(file: Path, text: str) -> None:
     """Write through a temporary file in the same folder, so that a reader sees the old text or the new."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text(text)
-    os.replace(temporary, file)
+    temporary.replace(file)
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:

@@ -1,0 +1,126 @@
+"""Protocols, against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, extract, knn, logistic
+from ssl_lab.evaluation.knn import predict
+from ssl_lab.evaluation.logistic import fit
+
+
+class Images:
+    """A labelled set in memory whose images are columns of noise around their class."""
+
+    def __init__(self, n: int, seed: int, classes: int = 3):
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(n) % classes
+        noise = torch.randint(0, 160, (n, 3, 4, 4), generator=generator)
+        self.images = (noise + 40 * self.labels[:, None, None, None]).clamp(0, 255).to(torch.uint8)
+        self.gathered: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, index: torch.Tensor) -> torch.Tensor:
+        self.gathered += index.tolist()
+        return self.images[index]
+
+    def subset(self, index: torch.Tensor) -> "Images":
+        raise AssertionError("not used here")
+
+
+def subject() -> Subject:
+    sets = Sets(Images(90, 0), Images(30, 1), Images(60, 2), ["a", "b", "c"])
+    return Subject(RawPixels(), sets, torch.device("cpu"), batch_size=32)
+
+
+def test_knn_is_scikit_learns() -> None:
+    s = subject()
+    bank, queries = s.features(s.sets.train), s.features(s.sets.test)
+    theirs = KNeighborsClassifier(15, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1), algorithm="brute").fit(
+        bank, s.labels(s.sets.train)
+    )
+    ours = predict(bank, s.labels(s.sets.train), queries, k=15, temperature=0.1, num_classes=3, chunk=7)
+    assert torch.equal(ours, torch.from_numpy(theirs.predict(queries)))
+    assert knn(s, k=15).figures["top1"] == pytest.approx(theirs.score(queries, s.labels(s.sets.test)))
+
+
+def test_knn_stays_finite_at_a_small_temperature() -> None:
+    bank = torch.eye(3)
+    labels = torch.arange(3)
+    assert torch.equal(predict(bank, labels, bank, 3, 1e-3, 3), labels)
+    assert predict(bank, labels, torch.tensor([[-1.0, -0.5, -0.1]]), 3, 1e-3, 3).item() == 2
+
+
+def test_knn_refuses_a_k_above_the_smallest_class() -> None:
+    with pytest.raises(ValueError, match=r"protocols\.knn\.k=30 or less"):
+        knn(subject(), k=31)
+
+
+def test_logistic_regression_is_scikit_learns() -> None:
+    s = subject()
+    features, labels = s.features(s.sets.train), s.labels(s.sets.train)
+    penalty = 1e-2
+    ours = fit(features.double(), labels, 3, penalty, max_iterations=500)
+    theirs = LogisticRegression(C=1 / (penalty * len(labels)), tol=1e-8, max_iter=2000).fit(features, labels)
+    ours_p = (features.double() @ ours.weight.T + ours.bias).softmax(1)
+    assert np.allclose(ours_p.numpy(), theirs.predict_proba(features), atol=1e-3)
+
+
+def test_logistic_chooses_the_penalty_without_the_test_set() -> None:
+    s = subject()
+    result = logistic(s, penalties=[1e-3, 1e-1, 10.0])
+    flipped = subject()
+    flipped.sets.test.labels = (flipped.sets.test.labels + 1) % 3  # type: ignore[operator]
+    other = logistic(flipped, penalties=[1e-3, 1e-1, 10.0])
+    assert result.figures["penalty"] == other.figures["penalty"]
+    assert result.figures["select_top1"] == other.figures["select_top1"]
+    assert result.figures["top1"] != other.figures["top1"]
+
+
+def test_features_are_made_once_in_evaluation_mode() -> None:
+    s = subject()
+    encoder = nn.Sequential(RawPixels(), nn.Dropout(0.5))
+    s.encoder = encoder
+    first = s.features(s.sets.train)
+    assert s.features(s.sets.train) is first
+    assert s.sets.train.gathered == list(range(90))  # type: ignore[attr-defined]
+    assert torch.equal(first, RawPixels()(s.sets.train.images))  # type: ignore[attr-defined]
+    assert encoder.training
+
+
+def test_extract_leaves_the_mode_of_every_module_as_it_was() -> None:
+    encoder = nn.Sequential(RawPixels(), nn.BatchNorm1d(48), nn.Dropout(0.5))
+    encoder[1].eval()
+    extract(encoder, Images(6, 0), torch.device("cpu"))
+    assert [module.training for module in encoder] == [True, False, True]
+
+
+def test_colour_statistics() -> None:
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    images[:, 0, 0] = 255
+    expected = torch.tensor([[0.5, 0, 0, 1 / 3**0.5, 0, 0]])
+    assert torch.allclose(ColorStatistics()(images), expected, atol=1e-6)
+
+
+def test_no_labels_is_said() -> None:
+    s = subject()
+    s.sets.train.labels = None
+    with pytest.raises(ValueError, match="needs labels"):
+        knn(s, k=1)
+
+
+def test_the_probe_lowers_k_to_the_smallest_class() -> None:
+    from ssl_lab.evaluation import KnnProbe
+
+    bank, queries = Images(30, 0), Images(12, 1)
+    bank.subset = lambda index: bank  # type: ignore[method-assign, assignment]
+    probe = KnnProbe(bank, queries, num_classes=3, k=200)
+    assert probe.k == 10
+    bank_features, queries_features = RawPixels()(bank.images), RawPixels()(queries.images)
+    expected = predict(bank_features, bank.labels, queries_features, 10, 0.1, 3) == queries.labels
+    assert probe.measure(RawPixels(), torch.device("cpu"), "32-true") == pytest.approx(expected.float().mean().item())

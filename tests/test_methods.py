@@ -1,0 +1,127 @@
+"""The method matrix: what every method must do, for every yaml in `conf/method`."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssl_lab import cli
+from ssl_lab.build import build
+from ssl_lab.draws import Draws
+from ssl_lab.methods import Method, flops_per_image
+
+METHODS = cli.options()["method"]
+PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
+SMALL = ["backbone=resnet18", "method.backbone.width=0.125", "data=digits"]
+
+
+def make(name: str, *overrides: str) -> Method:
+    torch.manual_seed(0)
+    config, _ = cli.compose("train", [f"method={name}", *SMALL, *overrides])
+    method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    return method
+
+
+def images(n: int = 8) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def draws(n: int = 8, counter: int = 0) -> Draws:
+    return Draws(seed=0, counter=counter, total=n)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_is_finite_and_trains_every_parameter(name: str) -> None:
+    method = make(name)
+    step = method.step(images(), draws())
+    assert step.loss.shape == ()
+    assert torch.isfinite(step.loss)
+    assert step.features.shape == (8, method.encoder.num_features)
+    assert not step.features.requires_grad
+    step.loss.backward()
+    for parameter_name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, parameter_name
+            assert torch.isfinite(parameter.grad).all(), parameter_name
+            assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_follows_from_its_draws_alone(name: str) -> None:
+    losses = []
+    for global_seed in (1, 2):
+        method = make(name)
+        torch.manual_seed(global_seed)
+        losses.append(method.step(images(), draws(counter=5)).loss.item())
+    assert losses[0] == losses[1]
+    assert make(name).step(images(), draws(counter=6)).loss.item() != losses[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_saved_and_loaded_a_method_gives_the_same_loss(name: str, tmp_path: Any) -> None:
+    method = make(name)
+    torch.save(method.state_dict(), tmp_path / "method.pt")
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.1)
+    other = method.step(images(), draws()).loss.item()
+    again = make(name)
+    again.load_state_dict(torch.load(tmp_path / "method.pt", weights_only=True))
+    assert again.step(images(), draws()).loss.item() == make(name).step(images(), draws()).loss.item() != other
+
+
+@pytest.mark.parametrize("backbone", cli.options()["backbone"])
+def test_every_backbone_trains(backbone: str) -> None:
+    torch.manual_seed(0)
+    config, _ = cli.compose("train", [f"backbone={backbone}", "data=digits"])
+    method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    assert torch.isfinite(method.step(images(2), draws(2)).loss)
+
+
+@pytest.mark.parametrize("projector", cli.options()["projector"])
+def test_every_projector_trains(projector: str) -> None:
+    assert torch.isfinite(make("simclr", f"projector={projector}").step(images(), draws()).loss)
+
+
+@pytest.mark.parametrize("views", cli.options()["views"])
+def test_every_view_policy_trains(views: str) -> None:
+    method = make("simclr", f"views={views}", "data.store_size=32")
+    assert torch.isfinite(method.step(images(), draws()).loss)
+
+
+def test_views_of_unlike_sizes_share_the_loss() -> None:
+    from ssl_lab.views import Policy, Views
+
+    method = make("simclr")
+    method.views = Views([Policy(size=32), Policy(size=20)], count=4)  # type: ignore[assignment]
+    sizes = []
+    method.encoder.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+    assert torch.isfinite(method.step(images(), draws()).loss)
+    assert sizes == [32, 20, 32, 20]
+
+
+def test_the_loss_sees_float32_under_autocast() -> None:
+    method = make("simclr")
+    seen = []
+    loss = method.loss
+    method.loss = lambda *z: seen.extend(p.dtype for p in z) or loss(*z)  # type: ignore[assignment, operator]
+    with torch.autocast("cpu", torch.bfloat16):
+        method.step(images(), draws())
+    assert set(seen) == {torch.float32}
+
+
+def test_flops_are_counted_forward_and_backward() -> None:
+    method = make("simclr", "projector=linear")
+    forward = 0
+
+    def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal forward
+        forward += 2 * module.weight[0].numel() * output.numel() // len(output)  # type: ignore[index, union-attr]
+
+    for module in method.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    method.step(images(), draws())
+    for module in method.modules():
+        module._forward_hooks.clear()
+    assert flops_per_image(method, images(4)) == pytest.approx(2 * 3 * forward, rel=0.02)

@@ -1,0 +1,130 @@
+"""The run folder: what stands there after anything."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_lab.nn import ConvNet, Encoder
+from ssl_lab.records import (
+    HashedCheckpointIO,
+    MetricsLog,
+    RunFolder,
+    find_run,
+    load_encoder,
+    newest_intact,
+    read_metrics,
+    save_encoder,
+)
+from ssl_lab.records.checkpoints import intact
+
+BACKBONE = {"_target_": "ssl_lab.nn.ConvNet", "widths": [8, 8]}
+
+
+def test_a_checkpoint_is_hashed_and_holds_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "000000001.ckpt"
+    HashedCheckpointIO().save_checkpoint({"weight": torch.arange(3)}, file)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["000000001.ckpt", "000000001.ckpt.sha256"]
+    assert intact(file)
+    assert torch.equal(HashedCheckpointIO().load_checkpoint(file)["weight"], torch.arange(3))
+
+
+def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "000000001.ckpt"
+    HashedCheckpointIO().save_checkpoint({"weight": torch.arange(100)}, file)
+    whole, said = file.read_bytes(), list[str]()
+    for position in range(0, len(whole), 97):
+        broken = bytearray(whole)
+        broken[position] ^= 4
+        file.write_bytes(broken)
+        with pytest.raises(ValueError, match="SHA-256"):
+            HashedCheckpointIO().load_checkpoint(file)
+    assert newest_intact(tmp_path, said.append) is None
+    assert "damaged" in said[0]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "000000001.ckpt"
+    io = HashedCheckpointIO()
+    io.save_checkpoint({"weight": torch.arange(3)}, file)
+    with pytest.raises(Exception, match=r"pickle|local"):
+        io.save_checkpoint({"weight": lambda: None}, file)
+    assert intact(file)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_that_is_no_checkpoint_of_ours_is_refused(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, ("touch " + str(tmp_path / "ran"),)
+
+    file = tmp_path / "000000001.ckpt"
+    torch.save({"weight": Payload()}, file)
+    with pytest.raises(ValueError, match="not a checkpoint of ours"):
+        HashedCheckpointIO().load_checkpoint(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_metrics_are_cut_back_to_where_a_checkpoint_stood(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.log_metrics({"loss": 1.0}, 0)
+    position = log.position
+    log.log_metrics({"loss": 2.0}, 1)
+    log.cut_back(position)
+    log.log_metrics({"loss": 3.0}, 1)
+    assert [line["loss"] for line in read_metrics(log.file)] == [1.0, 3.0]
+
+
+def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"st')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 0}]
+
+
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(ConvNet([8, 8]), mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.2], crop=16).eval()
+
+
+def test_an_encoder_comes_back_as_it_was(tmp_path: Path) -> None:
+    before = encoder()
+    digest = save_encoder(before, BACKBONE, tmp_path)
+    after, again = load_encoder(tmp_path)
+    images = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
+    assert digest == again
+    assert torch.equal(before(images), after(images))
+
+
+def test_an_encoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    save_encoder(encoder(), BACKBONE, tmp_path)
+    recipe = json.loads((tmp_path / "encoder.json").read_text())
+    for change, said in (
+        ({"backbone": {"_target_": "os.system", "command": "true"}}, "os.system"),
+        ({"sha256": "0" * 64}, "SHA-256"),
+        ({"backbone": {**BACKBONE, "widths": [8, 4]}}, "size mismatch"),
+        ({"backbone": {**BACKBONE, "widths": [8, 8, 8]}}, "Missing key"),
+    ):
+        (tmp_path / "encoder.json").write_text(json.dumps(recipe | change))
+        with pytest.raises((ValueError, RuntimeError), match=said):
+            load_encoder(tmp_path)
+
+
+def test_a_run_is_found_below_a_folder_and_several_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds 0 runs"):
+        find_run(tmp_path)
+    RunFolder(tmp_path / "a" / "one").start({"seed": 0})
+    assert find_run(tmp_path).path == tmp_path / "a" / "one"
+    RunFolder(tmp_path / "b" / "two").start({"seed": 0})
+    with pytest.raises(ValueError, match=r"holds 2 runs(.|\n)*one(.|\n)*two"):
+        find_run(tmp_path)
+    with pytest.raises(ValueError, match="no such folder"):
+        find_run(tmp_path / "none")
+
+
+def test_a_resumed_run_keeps_its_first_facts(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.start({"seed": 0}, commit="first")
+    run.start({"seed": 0}, commit="second")
+    assert run.record == {"status": "running", "commit": "first"}
+    assert not run.finished

@@ -1,0 +1,234 @@
+"""Whole runs, as a user gives them: train, kill, resume, skip, evaluate."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, Command
+
+from ssl_lab import cli
+from ssl_lab.data import ImageSet, datamodule
+from ssl_lab.pretrain import pretrain
+from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics, read_results
+
+METHODS = cli.options()["method"]
+
+
+def train(out: Path, *overrides: str) -> dict[str, Any]:
+    """A run in this process; its record."""
+    pretrain(*cli.compose("train", [*TINY, "trainer.max_epochs=1", f"paths.out={out}", *overrides]))
+    return find_run(out).record
+
+
+def test_from_one_command_to_a_figure(command: Command, tmp_path: Path) -> None:
+    """Train; the same command again skips; evaluate; evaluating again repeats nothing; the results say how."""
+    arguments = [*TINY, "trainer.max_epochs=2", "paths.out=runs"]
+    first = command("train", *arguments)
+    assert first.returncode == 0, first.stderr
+    run = find_run(tmp_path / "runs")
+    assert f"run={run.path.relative_to(tmp_path)}" in first.stdout.splitlines()[-1]
+    again = command("train", *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "is finished" in again.stdout
+    record = run.record
+    assert record["status"] == "finished"
+    assert record["images_seen"] == 2 * 20 * 64
+    assert record["views_seen"] == 2 * record["images_seen"]
+    assert record["flops"] > 0
+    assert {"command", "commit", "dirty", "versions", "hardware", "seed", "data"} <= set(record)
+    assert [line["epoch"] for line in read_metrics(run.metrics_file) if "val/knn_top1" in line] == [0, 1]
+
+    measured = ["run=runs", "protocol=[knn,logistic]", "protocols.knn.k=50", "baselines=[raw_pixels,random_weights]"]
+    shown = command("evaluate", *measured, "paths.out=runs")
+    assert shown.returncode == 0, shown.stderr
+    for row in ("raw pixels", "random weights", "SimCLR", "knn: k 50"):
+        assert row in shown.stdout
+    results = read_results(run.results_file)
+    assert [line["protocol"] for line in results] == ["knn", "logistic"]
+    for line in results:
+        assert line["split"] == "test"
+        assert line["encoder"] == record["encoder_sha256"]
+        assert line["data"]["fingerprint"] == record["data"]["fingerprint"]
+        assert 0 < line["figures"]["top1"] <= 1
+    assert command("evaluate", *measured, "paths.out=runs").stdout == shown.stdout
+    assert read_results(run.results_file) == results
+
+
+def test_the_test_split_is_for_finished_runs(command: Command, tmp_path: Path) -> None:
+    record = train(tmp_path / "runs")
+    run = find_run(tmp_path / "runs")
+    run.update(status="running")
+    refused = command("evaluate", "run=runs")
+    assert refused.returncode == 2
+    assert "has not finished" in refused.stderr
+    allowed = command("evaluate", "run=runs", "split=val", "protocol=knn", "protocols.knn.k=20")
+    assert allowed.returncode == 0, allowed.stderr
+    assert record["status"] == "finished"
+
+
+def start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "ssl_lab.train", *arguments]
+    return subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_at(batches: int, arguments: list[str], out: Path) -> None:
+    """Start a run and kill it as soon as the checkpoint after so many batches stands."""
+    process = start(arguments, out.parent)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        done = [int(file.stem) for file in out.rglob("checkpoints/*.ckpt")]
+        if max(done, default=0) >= batches:
+            break
+        time.sleep(0.002)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_mid_epoch_and_resumed_a_run_is_bit_identical(command: Command, tmp_path: Path) -> None:
+    arguments = [*TINY, "trainer.max_epochs=4", "trainer.log_every_n_steps=1"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command("train", *arguments, f"paths.out={whole}").returncode == 0
+    often = [*arguments, f"paths.out={killed}", "trainer.checkpoint_minutes=0"]
+    kill_at(27, often, killed)
+    assert find_run(killed).record["status"] == "running"
+    resumed = command("train", *often)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumes" in resumed.stdout
+    one, other = find_run(whole), find_run(killed)
+    assert one.record["encoder_sha256"] == other.record["encoder_sha256"]
+    assert one.record["images_seen"] == other.record["images_seen"]
+    assert read_metrics(one.metrics_file) == read_metrics(other.metrics_file)
+    last = [HashedCheckpointIO().load_checkpoint(max(run.checkpoints.glob("*.ckpt"))) for run in (one, other)]
+    flat = [{**saved["state_dict"], **_tensors(saved["optimizer_states"])} for saved in last]
+    assert flat[0].keys() == flat[1].keys()
+    assert all(torch.equal(flat[0][name], flat[1][name]) for name in flat[0])
+
+
+def _tensors(states: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    return {
+        f"{i}.{key}": value for i, state in states[0]["state"].items() for key, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }  # fmt: skip
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    arguments = [*TINY, "trainer.max_epochs=3", "trainer.checkpoint_minutes=0", f"paths.out={out}"]
+    kill_at(30, arguments, out)
+    newest = max(out.rglob("*.ckpt"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    resumed = command("train", *arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.search(rf"damaged .*{newest.name}", resumed.stdout)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shuffled_labels_change_nothing(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_LAB_CACHE", str(tmp_path / "cache"))
+    straight = train(tmp_path / "straight", f"method={method}")
+    carve = datamodule.carve
+
+    def shuffled(*arguments: Any) -> Any:
+        splits = carve(*arguments)
+        return splits._replace(**{k: _shuffle(getattr(splits, k)) for k in ("train", "val", "test")})
+
+    monkeypatch.setattr(datamodule, "carve", shuffled)
+    blind = train(tmp_path / "shuffled", f"method={method}")
+    assert blind["last"]["val/knn_top1"] != straight["last"]["val/knn_top1"]  # the labels did change
+    assert blind["encoder_sha256"] == straight["encoder_sha256"]
+
+
+def _shuffle(images: ImageSet) -> ImageSet:
+    from dataclasses import replace
+
+    assert images.labels is not None
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return replace(images, labels=images.labels[order])
+
+
+def test_probes_loggers_and_workers_do_not_change_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_LAB_CACHE", str(tmp_path / "cache"))
+    with_probe = train(tmp_path / "probe")
+    without = train(tmp_path / "none", "probe=none", "trainer.log_every_n_steps=3")
+    assert with_probe["encoder_sha256"] == without["encoder_sha256"]
+    assert find_run(tmp_path / "probe").path.name == find_run(tmp_path / "none").path.name
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "trainer.max_epochs=2", "data.batch_size=32", "method.loss.temperature=0.1"]
+)
+def test_what_changes_the_result_changes_the_folder(tmp_path: Path, cache: Path, change: str) -> None:
+    from ssl_lab.pretrain import run_folder
+
+    def folder(*overrides: str) -> Path:
+        config, choices = cli.compose("train", [*TINY, f"paths.cache={cache}", *overrides])
+        from ssl_lab.build import build
+
+        data = build(config["data"], seed=config["seed"])
+        data.open()
+        return run_folder(config, choices, data, "32-true").path
+
+    assert folder() == folder("trainer.keep_checkpoints=5", "probe=none", "data.max_unreadable=0.5")
+    assert folder() != folder(change)
+
+
+def test_unlabelled_pictures_train_without_probes(command: Command, tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for i in range(40):
+        pixels = torch.randint(0, 256, (40, 50, 3), dtype=torch.uint8, generator=generator)
+        Image.fromarray(pixels.numpy()).save(folder / f"{i}.png")
+    arguments = ["data=folder", f"data.root={folder}", "data.batch_size=16", "trainer.max_epochs=1", "logger=none"]
+    done = command("train", *arguments, "backbone=convnet", "method.backbone.widths=[8,8]", "paths.out=runs")
+    assert done.returncode == 0, done.stderr
+    assert "no labels" in done.stdout
+    evaluated = command("evaluate", "run=runs")
+    assert evaluated.returncode == 2
+    assert "need labels" in evaluated.stderr
+
+
+def test_bad_data_is_refused_before_a_run_folder_stands(command: Command, tmp_path: Path) -> None:
+    for arguments, said in (
+        (("data=folder", "data.root=nowhere"), "nowhere"),
+        (("data=digits", "data.batch_size=5000"), "data.batch_size"),
+        (("data=digits", "data.eval_size=64"), "data.eval_size"),
+        (("data=photos", "data.root=x"), "data.root"),
+        (("data=digits", "trainer.accelerator=mps"), "trainer.accelerator"),
+        (("data=digits", "backbone=timm", "method.backbone.name=resnet_of_ours"), "resnet_of_ours"),
+    ):
+        done = command("train", *arguments)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "outputs").exists()
+
+
+def test_an_offline_wandb_run_is_written_and_closed(command: Command, tmp_path: Path) -> None:
+    arguments = [a for a in TINY if a != "logger=none"]
+    done = command("train", *arguments, "trainer.max_epochs=1", "paths.out=runs")
+    assert done.returncode == 0, done.stderr
+    run = find_run(tmp_path / "runs")
+    (log,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    read = subprocess.run(
+        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert read.returncode == 0, read.stderr
+    assert "val/knn_top1" in read.stdout
+    assert json.dumps(run.path.name)[1:-1] in read.stdout
