@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -19,20 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.rows import Row
 from ssl_lab.draws import Draws
 from ssl_lab.views import Views
 
 SIZE, BATCH, IMAGES, WORKERS, ROUNDS = 32, 256, 1024, 2, 5
 RECIPE = Path(__file__).parents[1] / "conf" / "views" / "simclr_cifar.yaml"
-
-
-class Row(NamedTuple):
-    """One measured figure and what is asked of it."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None  # at least this
 
 
 class TwoViews(Dataset[tuple[Tensor, Tensor]]):
@@ -97,12 +88,7 @@ def measure(rounds: int = ROUNDS) -> list[Row]:
     ours, theirs = (median(column) for column in zip(*runs[1:], strict=True))
     ratio = median(one / other for one, other in runs[1:])
     return [
-        Row("augmentation: simclr_cifar, batch 256", ours, "views/s", 40_000),
-        Row(f"augmentation: torchvision v2, {WORKERS} workers", theirs, "views/s", None),
-        Row("augmentation: ours / torchvision", ratio, "x", 8),
+        Row("augmentation: simclr_cifar, batch 256", ours, "views/s", ">= 40,000"),
+        Row(f"augmentation: torchvision v2, {WORKERS} workers", theirs, "views/s"),
+        Row("augmentation: ours / torchvision", ratio, "x", ">= 8"),
     ]
-
-
-if __name__ == "__main__":
-    for row in measure():
-        print(f"{row.name:45s} {row.value:12,.1f} {row.unit:8s}", f"target {row.target:,}" if row.target else "")

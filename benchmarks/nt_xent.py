@@ -10,23 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.rows import Row
 from ssl_lab.losses import nt_xent
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 WIDTH, TEMPERATURE = 128, 0.5
-
-
-class Row(NamedTuple):
-    name: str
-    value: float
-    unit: str
-    target: str
 
 
 def measure(pairs: int = 8192, rounds: int = 5, memory_pairs: int = 16384, naive_pairs: int = 1024) -> list[Row]:
@@ -110,8 +103,3 @@ def naive(z1: Tensor, z2: Tensor) -> Tensor:
     z = F.normalize(torch.cat([z1, z2]), dim=1)
     logits = (z @ z.T / TEMPERATURE).fill_diagonal_(-math.inf)
     return F.cross_entropy(logits, torch.arange(len(z)).roll(len(z1)))
-
-
-if __name__ == "__main__":
-    for row in measure():
-        print(f"{row.name:48s} {row.value:12.4g} {row.unit:10s} {row.target}")

@@ -1,0 +1,96 @@
+"""What the training loop costs over forward, backward and update alone."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from benchmarks.rows import Row
+from ssl_lab import cli, hardware
+from ssl_lab.build import build
+from ssl_lab.data import ImageData
+from ssl_lab.draws import Draws
+from ssl_lab.methods import SimCLR
+from ssl_lab.pretrain import hush, make_method, make_trainer
+from ssl_lab.records import RunFolder
+
+BATCH, WARM = 256, 2
+
+
+class Clock(Callback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def steps(self) -> list[float]:
+        """Seconds of each step, the first ones left out."""
+        return [b - a for a, b in zip(self.ends[WARM:-1], self.ends[WARM + 1 :], strict=True)]
+
+
+def measure(rounds: int = 3) -> list[Row]:
+    """Pairs a second of `train` over those of the bare loop, at two widths; validation excluded."""
+    return [
+        ratio("ResNet-18, CIFAR stem, batch 256", "resnet18", 8, rounds, ">= 0.95"),
+        ratio("ResNet-18 at width 0.25, batch 256", "resnet18_quarter", 24, rounds, ">= 0.90"),
+    ]
+
+
+def ratio(name: str, backbone: str, steps: int, rounds: int, target: str) -> Row:
+    """Median step of the bare loop by the median step of ours, in turn."""
+    ours, bare = list[float](), list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [f"backbone={backbone}", "probe=none", "logger=none", f"data.batch_size={BATCH}"]
+        config, _ = cli.compose("train", [*overrides, f"trainer.max_steps={steps + WARM}", f"paths.out={folder}"])
+        picked = hardware.pick(**{k: config["trainer"][k] for k in ("accelerator", "devices", "precision")})
+        data: ImageData = build(config["data"], seed=0)
+        data.open()
+        for turn in range(rounds):
+            ours += ours_steps(config, picked, data, Path(folder) / str(turn))
+            bare += list(bare_steps(config, picked, data, steps + WARM))[WARM:]
+    return Row(f"training loop / bare loop: {name}", median(bare) / median(ours), "x", target)
+
+
+def ours_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, folder: Path) -> list[float]:
+    """Seconds of each step of a run as `train` makes it."""
+    hush()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    clock = Clock()
+    run = RunFolder(folder)
+    run.start(config)
+    trainer = make_trainer(config, picked, run, data)
+    trainer.callbacks.append(clock)  # type: ignore[attr-defined]
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.fit(make_method(config, data, picked), datamodule=data)
+    return clock.steps
+
+
+def bare_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, steps: int) -> Iterator[float]:
+    """Seconds of each step of the same network, loss, precision and optimiser on views that lie in memory."""
+    method = make_method(config, data, picked)
+    assert isinstance(method, SimCLR)
+    views = [method.encoder.normalize(v) for v in method.views(data.sample(BATCH), Draws(0, 0, BATCH))]
+    optimizer, schedule = method.optim.build(method, BATCH, steps, steps)
+    method.train()
+    for _ in range(steps):
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=picked.precision == "bf16-mixed"):
+            projections = method.projector(method.embed(views))
+        loss = method.loss(*projections.float().chunk(2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield time.perf_counter() - began

@@ -1,0 +1,38 @@
+"""The README is true: its commands work as far as they can be checked without running for minutes."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+
+from ssl_lab import cli
+
+TEXT = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+COMMANDS = sorted(set(re.findall(r"python -m ssl_lab\.(\w+) ([^\n`]*)", TEXT)))
+
+
+@pytest.mark.parametrize(("name", "arguments"), COMMANDS)
+def test_commands_compose(name: str, arguments: str) -> None:
+    words = [word for word in shlex.split(arguments, comments=True) if not word.startswith("--")]
+    multirun = "--multirun" in arguments
+    for word in words:
+        values = word.split("=", 1)[1].split(",") if multirun else [None]
+        for value in values:
+            cli.compose(name, [word if value is None else f"{word.split('=')[0]}={value}"] if multirun else words)
+
+
+def test_targets_exist() -> None:
+    for target in set(re.findall(r"\bmake ([a-z][a-z-]+)", TEXT)):
+        if target not in ("targets", "and"):
+            assert re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE), target
+
+
+def test_places_exist() -> None:
+    for cell in re.findall(r"^\| `([^|]+)` \|", TEXT, re.MULTILINE):
+        for word in re.sub(r"`", "", cell).split():
+            parent = "ssl_lab" if cell.startswith("ssl_lab/") and not word.startswith("ssl_lab/") else "."
+            if re.fullmatch(r"[\w/]+(\.py|/)?", word) and cell.startswith(("ssl_lab", "conf")):
+                place = ROOT / parent / word
+                assert place.exists() or place.with_suffix(".py").exists(), word
