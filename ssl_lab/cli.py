@@ -76,10 +76,10 @@ def compose(name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, 
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    problems = _override_problems(name, overrides)
-    if problems:
-        raise ConfigError(problems)
     try:
+        problems = _override_problems(name, overrides)
+        if problems:
+            raise ConfigError(problems)
         config = _compose(name, overrides)
         choices = dict(config.hydra.runtime.choices)
         return checked(name, config), choices
