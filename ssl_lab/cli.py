@@ -5,11 +5,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssl_lab.config import PACKAGE, ConfigError, Evaluate, Train, check, near
+from ssl_lab.arguments import Line, parse
+from ssl_lab.config import ConfigError, Evaluate, Train, check, near
+from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -39,18 +42,25 @@ def enter(name: str, run: Run) -> None:
 
     Exits with code 2 and one message that lists every problem; nothing has been written then.
     """
-    arguments = sys.argv[1:]
     try:
-        if "--help" in arguments or "-h" in arguments:
+        line = parse(sys.argv[1:])
+        if "--help" in line.flags:
             _say(help_text(name))
-        elif any(argument.startswith("-") for argument in arguments):
-            _through_hydra(name, run)  # --multirun, --cfg, --info, --config-dir …
+        elif line.flags:
+            for overrides in line.jobs():
+                _refuse(override_problems(name, overrides, line.folder))
+            _through_hydra(name, run, line)
         else:
-            run(*compose(name, arguments))
+            run(*compose(name, line.overrides, line.folder))
     except (ConfigError, ValueError, OSError) as error:
         if not _ours(error):
             raise
         _fail(str(error).splitlines())
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ConfigError(problems)
 
 
 def _ours(error: BaseException) -> bool:
@@ -68,21 +78,26 @@ def conf() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
-def compose(name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def compose(name: str, overrides: list[str], folder: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The checked configuration as plain containers, and which option was chosen of each group.
 
-    Raises ConfigError with all problems.
+    folder: of the user's own options, beside those of `conf/`. Raises ConfigError with all problems.
     """
+    _refuse(override_problems(name, overrides, folder))
+    with _plainly():
+        config = _compose(name, overrides, folder)
+        choices = dict(config.hydra.runtime.choices)
+        return checked(name, config), choices
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Turns what Hydra and OmegaConf raise into one line of ours."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        problems = _override_problems(name, overrides)
-        if problems:
-            raise ConfigError(problems)
-        config = _compose(name, overrides)
-        choices = dict(config.hydra.runtime.choices)
-        return checked(name, config), choices
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_plain(str(error) or str(error.__cause__))]) from None
 
@@ -93,27 +108,26 @@ def checked(name: str, config: Any) -> dict[str, Any]:
 
     with open_dict(config):
         config.pop("hydra", None)
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    problems = check(resolved, _SCHEMAS[name])
-    if problems:
-        raise ConfigError(problems)
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a mapping
+    _refuse(check(resolved, _SCHEMAS[name]))
     for key in ("out", "data", "cache"):
         resolved["paths"][key] = os.path.expanduser(resolved["paths"][key])  # noqa: PTH111  # "~" only, kept as text
     return resolved
 
 
-def _compose(name: str, overrides: list[str]) -> Any:
+def _compose(name: str, overrides: list[str], folder: Path | None) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    also = [] if folder is None else [f"hydra.searchpath=[file://{folder}]"]
     with initialize_config_dir(str(conf()), version_base="1.3"):
-        return hydra_compose(name, overrides, return_hydra_config=True)
+        return hydra_compose(name, [*overrides, *also], return_hydra_config=True)
 
 
-def _override_problems(name: str, overrides: list[str]) -> list[str]:
+def override_problems(name: str, overrides: list[str], folder: Path | None = None) -> list[str]:
     """What is wrong with the command line itself: options that do not exist, keys that no part has."""
-    groups = options()
-    problems, sound = [], []
+    groups = options(folder)
+    problems, choices, values = [], [], []
     for override in overrides:
         match = re.fullmatch(r"(\+{0,2}|~)([\w./@-]+)(?:=(.*))?", override, re.DOTALL)
         if match is None or (match[3] is None and match[1] != "~"):
@@ -122,23 +136,23 @@ def _override_problems(name: str, overrides: list[str]) -> list[str]:
             chosen = [v for v in re.split(r"[\[\],\s]+", match[3] or "") if v not in ("", "null")]
             wrong = [v for v in chosen if v not in groups[match[2]]]
             problems += [f"{match[2]}={v}: no such option; {near(v, groups[match[2]])}" for v in wrong]
-            sound += [] if wrong else [override]
-    values = [o for o in overrides if re.match(r"[\w.]+=", o) and o.split("=", 1)[0] not in groups]
-    if not values:
-        return problems
+            choices += [] if wrong else [override]
+        elif not match[1]:
+            values.append(match[2])
+    if values:
+        with _plainly():
+            problems += _key_problems(_compose(name, choices, folder), values, list(groups))
+    return problems
+
+
+def _key_problems(base: Any, keys: list[str], groups: list[str]) -> Iterator[str]:
     from omegaconf import OmegaConf
 
-    base = _compose(name, sound)
-    for override in values:
-        key = override.split("=", 1)[0]
+    for key in keys:
         parent, _, leaf = key.rpartition(".")
         holder = OmegaConf.select(base, parent) if parent else base
         if not OmegaConf.is_dict(holder) or leaf not in list(holder):
-            known = [*groups, *_keys(base)]
-            problems.append(
-                f"{key}: no such key; {near(key, known) if near(key, known).startswith('did') else 'see --cfg job'}"
-            )
-    return problems
+            yield f"{key}: no such key; {near(key, [*groups, *_keys(base)], otherwise='see --cfg job')}"
 
 
 def _keys(config: Any, prefix: str = "") -> list[str]:
@@ -154,12 +168,13 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def options() -> dict[str, list[str]]:
-    """The option files of each group in `conf/`."""
+def options(folder: Path | None = None) -> dict[str, list[str]]:
+    """The option files of each group in `conf/`, and in the user's folder where there is one."""
     groups: dict[str, list[str]] = {}
-    for file in sorted(conf().rglob("*.yaml")):
-        if file.parent != conf() and not file.stem.startswith("_"):
-            groups.setdefault(file.parent.relative_to(conf()).as_posix(), []).append(file.stem)
+    for place in (conf(), *([] if folder is None else [folder])):
+        for file in sorted(place.rglob("*.yaml")):
+            if file.parent != place and not file.stem.startswith("_"):
+                groups.setdefault(file.parent.relative_to(place).as_posix(), []).append(file.stem)
     return groups
 
 
@@ -167,20 +182,25 @@ def help_text(name: str) -> str:
     """Usage, and every group with its options."""
     primary = (conf() / f"{name}.yaml").read_text()
     used = re.findall(r"^  - (\w+):", primary, re.MULTILINE)
-    lines = [f"usage: python -m ssl_lab.{name} [group=option …] [key=value …] [--multirun] [--cfg job]", ""]
+    lines = [
+        f"usage: python -m ssl_lab.{name} [group=option …] [key=value …] [--multirun] [--cfg job] [--config-dir=DIR]",
+        "",
+    ]
     lines += [f"  {COMMANDS[name]}", "", "groups and their options:"]
     lines += [f"  {group:11} {' '.join(found)}" for group, found in options().items() if group in used]
     lines += ["", f"every key with its value: python -m ssl_lab.{name} --cfg job"]
     return "\n".join(lines)
 
 
-def _through_hydra(name: str, run: Run) -> None:
+def _through_hydra(name: str, run: Run, line: Line) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     def task(config: Any) -> None:
         run(checked(name, config.copy()), dict(HydraConfig.get().runtime.choices))
 
+    also = [] if line.folder is None else ["--config-dir", str(line.folder)]
+    sys.argv = [sys.argv[0], *line.flags, *also, *line.overrides]
     hydra.main(config_path=str(conf()), config_name=name, version_base="1.3")(task)()
 
 

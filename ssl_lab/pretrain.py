@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lab import hardware
-from ssl_lab.build import build
+from ssl_lab.build import build, check_keywords
 from ssl_lab.data import ImageData
 from ssl_lab.hardware import Hardware
 from ssl_lab.methods import Method, flops_per_image
@@ -54,6 +54,7 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
 
 def check_parts(config: dict[str, Any]) -> None:
     """Build the method without memory or data, so that parts that do not fit are refused before any work is done."""
+    check_keywords(config)
     with torch.device("meta"):
         build(config["method"], preprocessing={}, seed=0)
 
@@ -62,7 +63,7 @@ def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Me
     """The method with its initial weights, which depend on the seed alone."""
     torch.manual_seed(config["seed"])
     method: Method = build(config["method"], preprocessing=data.preprocessing, seed=config["seed"])
-    method.encoder.fit(data.sample(5000))
+    method.prepare(data.sample(5000))
     if picked.memory_format == "channels_last":
         method.to(memory_format=torch.channels_last)
     return method
@@ -124,6 +125,8 @@ def announce(folder: RunFolder, data: ImageData, method: Method, picked: Hardwar
     say(f"run      {folder.path}")
     say(f"data     {data.description}")
     say(f"trainer  {picked}; batch {data.batch_size}, learning rate {rate:g} ({method.optim.lr_scaling} scaling)")
+    for remark in method.remarks(len(data.pretrain)):
+        say(f"note     {remark}")
     if data.train.labels is None:
         say("labels   none: the probes that need them are off")
     if checkpoint is not None:
@@ -139,7 +142,7 @@ def finish(folder: RunFolder, config: dict[str, Any], method: Method, trainer: T
         encoder_sha256=save_encoder(method.encoder, config["method"]["backbone"], folder.path),
         images_seen=images,
         views_seen=images * method.views_per_image,
-        flops=images * flops_per_image(method, data.sample(4)),
+        flops=images * flops_per_image(method, data.sample(method.fewest_rows)),
         seconds=round(seconds, 1),
         last=figures,
         status="finished",

@@ -11,7 +11,10 @@ from conftest import ROOT, Command
 from omegaconf import OmegaConf
 
 from ssl_lab import cli
-from ssl_lab.config import ConfigError, check, signature
+from ssl_lab.arguments import parse
+from ssl_lab.build import check_keywords
+from ssl_lab.config import ConfigError, check
+from ssl_lab.signatures import signature
 
 OPTIONS = cli.options()
 PARTS = ("backbone", "projector", "loss", "views", "optim")
@@ -130,3 +133,58 @@ def test_help_lists_every_group_and_option(command: Command) -> None:
     text = command("train", "--help").stdout
     for group in (*PARTS, "method", "data", "trainer"):
         assert re.search(rf"^  {group} .*{OPTIONS[group][0]}", text, re.MULTILINE)
+
+
+def test_a_users_own_recipe_is_found_and_checked(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\ndefaults:\n  - override /data: digits\ntrainer:\n  max_epochs: 3\n"
+    (tmp_path / "mine" / "experiment" / "ours.yaml").write_text(recipe)
+    shown = command("train", "--config-dir", "mine", "experiment=ours", "seed=4", "--cfg", "job")
+    assert shown.returncode == 0, shown.stderr
+    assert "max_epochs: 3" in shown.stdout
+    config, choices = cli.compose("train", ["experiment=ours"], tmp_path / "mine")
+    assert (choices["data"], config["trainer"]["max_epochs"]) == ("digits", 3)
+    wrong = command("train", "--config-dir=mine", "experiment=our")
+    assert wrong.returncode == 2
+    assert "did you mean ours?" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--multirun", "seed=0,1", "projector=mlp2,mlp9"), "mlp9"),
+        (("--multirun", "seed=0,1", "method.loss.temprature=1"), "temprature"),
+        (("--cfg", "job", "sed=1"), "sed"),
+        (("--mutlirun", "seed=0,1"), "--multirun"),
+        (("--config-dir=nowhere",), "nowhere"),
+    ],
+)
+def test_flags_are_checked_like_everything_else(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = command("train", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_is_checked_value_by_value() -> None:
+    line = parse(["-m", "seed=0,1,2", "projector=mlp2,mlp3", "trainer.max_epochs=1"])
+    assert line.folder is None
+    assert list(line.jobs()) == [
+        ["seed=0", "projector=mlp2", "trainer.max_epochs=1"],
+        ["seed=1", "projector=mlp3", "trainer.max_epochs=1"],
+        ["seed=2", "projector=mlp2", "trainer.max_epochs=1"],
+    ]
+
+
+def test_keywords_of_other_packages_are_checked_all_at_once() -> None:
+    config, _ = cli.compose("train", ["+method.optim.optimizer.momentun=0.9", "+method.optim.optimizer.beta=1"])
+    with pytest.raises(ValueError, match="momentun") as caught:
+        check_keywords(config)
+    problems = str(caught.value).splitlines()
+    assert len(problems) == 2
+    assert problems[0].startswith(
+        "method.optim.optimizer.momentun: torch.optim.SGD takes no such key; did you mean mom"
+    )

@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import torch
+from jaxtyping import UInt8
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_lab.distributed import rank, world_size
 from ssl_lab.draws import Draws, seed_from
@@ -24,6 +25,7 @@ class Method(LightningModule, ABC):
     seed: of every draw in the training steps.
     """
 
+    fewest_rows = 4  # a step needs, to be counted
     views_per_image = 1  # images the backbone sees for each one of the batch; for the record of a run's cost
 
     def __init__(self, backbone: nn.Module, optim: OptimRecipe, preprocessing: dict[str, Any], seed: int):
@@ -31,6 +33,15 @@ class Method(LightningModule, ABC):
         self.encoder = Encoder(backbone, **preprocessing)
         self.optim = optim
         self.seed = seed
+        self.total_steps = 1  # updates of the whole run, once a trainer is there to tell
+
+    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        """Let the parts that start from data see some unlabelled images, once, before training."""
+        self.encoder.fit(images)
+
+    def remarks(self, num_images: int) -> list[str]:
+        """What a user should know before `num_images` images an epoch are trained on."""
+        return []
 
     @abstractmethod
     def step(self, inputs: Any, draws: Draws) -> Step:
@@ -48,8 +59,16 @@ class Method(LightningModule, ABC):
         return step._asdict()  # callbacks log it, and read the features
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of float16: leaves out updates that overflow
+        scale = scaler.get_scale() if scaler else 1.0
         super().optimizer_step(*args, **kwargs)
-        self.after_update()
+        if not scaler or scaler.get_scale() >= scale:
+            self.after_update()
+
+    @property
+    def progress(self) -> float:
+        """Updates made so far as a part of all there will be, from 0 to 1."""
+        return min(1.0, self.trainer.global_step / self.total_steps)
 
     def configure_optimizers(self) -> Any:
         # Lightning's own estimate would set up the loader here, before a checkpoint can tell it where it stood.
@@ -57,6 +76,7 @@ class Method(LightningModule, ABC):
         per_epoch = math.ceil(data.num_batches / trainer.accumulate_grad_batches)
         steps = per_epoch * (trainer.max_epochs or 1)
         steps = min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps
+        self.total_steps = steps
         batch_size = data.batch_size * trainer.accumulate_grad_batches
         optimizer, schedule = self.optim.build(self, batch_size, steps, per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,62 @@
+"""The command line taken apart: Hydra's flags, the user's own folder of options, and what is left to compose."""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+from ssl_lab.config import ConfigError, near
+
+# What Hydra's own flags take: nothing, or a word.
+_FLAGS = {
+    "--help": 0, "-h": 0, "--multirun": 0, "-m": 0, "--resolve": 0,
+    "--cfg": 1, "-c": 1, "--package": 1, "-p": 1, "--info": 1, "-i": 1, "--config-dir": 1, "-cd": 1,
+}  # fmt: skip
+
+
+class Line(NamedTuple):
+    """A command line taken apart."""
+
+    overrides: list[str]
+    flags: list[str]  # Hydra's, with their words; not the folder of recipes
+    folder: Path | None  # `--config-dir`: the user's own options, beside ours
+
+    def jobs(self) -> Iterator[list[str]]:
+        """The overrides of one job, then of one for each further value of a sweep: enough to meet every value once."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        if not {"--multirun", "-m"} & set(self.flags):
+            yield self.overrides
+            return
+        parsed = [OverridesParser.create().parse_override(text) for text in self.overrides]
+        values = [
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+            if o.is_sweep_override()
+            else [text]
+            for o, text in zip(parsed, self.overrides, strict=True)
+        ]
+        for job in zip_longest(*values):
+            yield [value or first for value, (first, *_) in zip(job, values, strict=True)]
+
+
+def parse(arguments: Sequence[str]) -> Line:
+    """Overrides, flags and folder of a command line. Raises ConfigError for a flag that does not exist."""
+    overrides, flags, folder = [], [], None
+    rest = iter(arguments)
+    for argument in rest:
+        flag, given, word = argument.partition("=")
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        if flag not in _FLAGS:
+            raise ConfigError([f"{argument}: no such flag; {near(flag, list(_FLAGS))}"])
+        words = ([word] if given else [next(rest, "")]) if _FLAGS[flag] else []
+        if flag in ("--config-dir", "-cd"):
+            folder = Path(words[0]).absolute()
+            if not words[0] or not folder.is_dir():
+                raise ConfigError(
+                    [f"--config-dir={words[0]}: no such folder; give one that holds experiment/<name>.yaml"]
+                )
+        else:
+            flags += ["--help" if flag == "-h" else flag, *words]
+    return Line(overrides, flags, folder)
