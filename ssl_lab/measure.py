@@ -98,15 +98,18 @@ def open_data(folder: RunFolder, config: dict[str, Any]) -> ImageData:
 
 
 def evaluation_sets(data: ImageData, split: str) -> Sets:
-    """Roles of the images. Settings are chosen on validation; when that is what is reported, on a part of train."""
+    """Roles of the images. Settings are chosen on validation; when that is what is reported, on a part of train.
+
+    The neighbours' bank chooses nothing, so it stays the whole of train, as in the probe of a running training.
+    """
     if not data.classes or data.train.labels is None:
         raise ValueError("the protocols need labels, and this data has none: give class folders")
     if data.val is None or (split == "test" and data.test is None):
         raise ValueError(f"split={split}, but nothing was set aside: set data.val_fraction and data.test_fraction")
     if split == "test" and data.test is not None:
-        return Sets(data.train, data.val, data.test, data.classes)
+        return Sets(data.train, data.train, data.val, data.test, data.classes)
     kept, taken = set_aside(data.train.labels, len(data.train), 0.1, seed=data.split_seed)
-    return Sets(data.train.subset(kept), data.train.subset(taken), data.val, data.classes)
+    return Sets(data.train, data.train.subset(kept), data.train.subset(taken), data.val, data.classes)
 
 
 def make_subject(encoder: nn.Module, sets: Sets, picked: Hardware, batch_size: int) -> Subject:

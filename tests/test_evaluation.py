@@ -34,7 +34,8 @@ class Images:
 
 
 def subject() -> Subject:
-    sets = Sets(Images(90, 0), Images(30, 1), Images(60, 2), ["a", "b", "c"])
+    train = Images(90, 0)
+    sets = Sets(train, train, Images(30, 1), Images(60, 2), ["a", "b", "c"])
     return Subject(RawPixels(), sets, torch.device("cpu"), batch_size=32)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,14 +20,15 @@ from ssl_lab.records import (
     read_metrics,
     save_encoder,
 )
-from ssl_lab.records.checkpoints import intact
+from ssl_lab.records.checkpoints import intact, sha256
 
+RUN = {"state_dict": {}, "optimizer_states": [], "loops": {}, "callbacks": {}}  # what every checkpoint of a run holds
 BACKBONE = {"_target_": "ssl_lab.nn.ConvNet", "widths": [8, 8]}
 
 
 def test_a_checkpoint_is_hashed_and_holds_no_code(tmp_path: Path) -> None:
     file = tmp_path / "000000001.ckpt"
-    HashedCheckpointIO().save_checkpoint({"weight": torch.arange(3)}, file)
+    HashedCheckpointIO().save_checkpoint(RUN | {"weight": torch.arange(3)}, file)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000000001.ckpt", "000000001.ckpt.sha256"]
     assert intact(file)
     assert torch.equal(HashedCheckpointIO().load_checkpoint(file)["weight"], torch.arange(3))
@@ -33,7 +36,7 @@ def test_a_checkpoint_is_hashed_and_holds_no_code(tmp_path: Path) -> None:
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "000000001.ckpt"
-    HashedCheckpointIO().save_checkpoint({"weight": torch.arange(100)}, file)
+    HashedCheckpointIO().save_checkpoint(RUN | {"weight": torch.arange(100)}, file)
     whole, said = file.read_bytes(), list[str]()
     for position in range(0, len(whole), 97):
         broken = bytearray(whole)
@@ -48,9 +51,9 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "000000001.ckpt"
     io = HashedCheckpointIO()
-    io.save_checkpoint({"weight": torch.arange(3)}, file)
+    io.save_checkpoint(RUN | {"weight": torch.arange(3)}, file)
     with pytest.raises(Exception, match=r"pickle|local"):
-        io.save_checkpoint({"weight": lambda: None}, file)
+        io.save_checkpoint(RUN | {"weight": lambda: None}, file)
     assert intact(file)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -65,6 +68,36 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not a checkpoint of ours"):
         HashedCheckpointIO().load_checkpoint(file)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "000000001.ckpt"
+    HashedCheckpointIO().save_checkpoint({"model": torch.arange(3)}, file)
+    with pytest.raises(ValueError, match="holds no callbacks, loops, optimizer_states, state_dict"):
+        HashedCheckpointIO().load_checkpoint(file)
+    file.write_bytes(b"not even an archive")
+    file.with_name(file.name + ".sha256").write_text(f"{sha256(file)}  {file.name}\n")
+    with pytest.raises(ValueError, match="not a checkpoint of ours"):
+        HashedCheckpointIO().load_checkpoint(file)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    io, big = HashedCheckpointIO(), RUN | {"weight": torch.zeros(2**18)}
+    io.save_checkpoint(RUN, tmp_path / "000000001.ckpt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))  # a write beyond fails, as on a full disk
+        with pytest.raises(OSError, match=r"Make room for 1 MiB and give the same command again"):
+            io.save_checkpoint(big, tmp_path / "000000002.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**30, 2**30, 2**19))
+    with pytest.raises(OSError, match="the disk has 0 MiB left"):
+        io.save_checkpoint(big, tmp_path / "000000002.ckpt")
+    assert newest_intact(tmp_path, print) == tmp_path / "000000001.ckpt"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_metrics_are_cut_back_to_where_a_checkpoint_stood(tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ def logistic(
     """
     sets = subject.sets
     num_classes = len(sets.classes)
-    train = subject.features(sets.train)
+    train = subject.features(sets.fit)
     mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
     select, test = ((subject.features(s) - mean) / std for s in (sets.select, sets.test))
     train = (train - mean) / std
-    labels = subject.labels(sets.train)
+    labels = subject.labels(sets.fit)
     best, best_accuracy, best_penalty = None, -1.0, 0.0
     start: Classifier | None = None
     for penalty in sorted(penalties, reverse=True):  # from the smoothest problem on, each starts from the last
@@ -60,7 +60,7 @@ def logistic(
     settings = {
         "penalties": list(penalties),
         "max_iterations": max_iterations,
-        "fitted_on": len(sets.train),
+        "fitted_on": len(sets.fit),
         "chosen_on": len(sets.select),
         "views": "clean",
     }

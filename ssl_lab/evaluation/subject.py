@@ -26,11 +26,13 @@ class LabelledImages(Protocol):
 class Sets:
     """The roles of the images in an evaluation. Nobody chooses anything on `test`.
 
-    train: the bank, and what probes are fitted on. select: where settings are chosen. test: what is reported.
-    classes: names, in the order of the labels.
+    train: all that is neither validation nor test; the bank of neighbours. fit: what probes with settings are fitted
+    on: train, or the rest of it where `select` is a part of it. select: where settings are chosen. test: what is
+    reported. classes: names, in the order of the labels.
     """
 
     train: LabelledImages
+    fit: LabelledImages
     select: LabelledImages
     test: LabelledImages
     classes: list[str]

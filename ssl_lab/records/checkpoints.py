@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import pickle
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,20 +19,27 @@ from ssl_lab.records.metrics import MetricsLog
 class HashedCheckpointIO(CheckpointIO):
     """Writes beside, syncs, then renames; keeps each file's SHA-256 in `<file>.sha256`, as `sha256sum` reads it.
 
-    Holds primitives and tensors only, and opens nothing else: a checkpoint can run no code.
+    Holds primitives and tensors only, and opens nothing else: a checkpoint can run no code. OSError when it cannot be
+    written, the ones before being untouched; ValueError when a file is not what was written.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _check_room(file.parent, tensor_bytes(checkpoint))
             with temporary.open("wb") as stream:
                 torch.save(checkpoint, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             _hash_file(file).write_text(f"{sha256(temporary)}  {file.name}\n")
             temporary.replace(file)
+        except (OSError, RuntimeError) as error:  # RuntimeError: torch's writer, when the disk is full
+            raise OSError(
+                f"the checkpoint {file} cannot be written ({error}); those before it are whole. Make room for "
+                f"{_mebibytes(tensor_bytes(checkpoint))} and give the same command again: the run resumes"
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -39,7 +48,14 @@ class HashedCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         if not intact(Path(path)):
             raise ValueError(f"{path} does not match its SHA-256: the file was damaged, or is not a checkpoint of ours")
-        return dict(torch.load(path, map_location=map_location or "cpu", weights_only=True))
+        try:
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{path} is not a checkpoint of ours: {str(error).splitlines()[0]}") from error
+        missing = {"state_dict", "optimizer_states", "loops", "callbacks"} - set(checkpoint)
+        if missing:
+            raise ValueError(f"{path} is not a checkpoint of a run: it holds no {', '.join(sorted(missing))}")
+        return dict(checkpoint)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
@@ -114,6 +130,24 @@ def sha256(file: Path) -> str:
     """The SHA-256 of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in nested containers."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(tensor_bytes(part) for part in parts)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"the disk has {_mebibytes(free)} left")
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
 
 
 def _hash_file(file: Path) -> Path:

@@ -44,7 +44,10 @@ def load_encoder(folder: Path) -> tuple[Encoder, str]:
         if not target.startswith(_TRUSTED):
             raise ValueError(f"{folder}/encoder.json wants to build {target}; allowed are {', '.join(_TRUSTED)}*")
     backbone = build(recipe["backbone"])
-    backbone.load_state_dict(load_file(file))  # strict: refuses missing, unexpected and misshapen tensors
+    try:
+        backbone.load_state_dict(load_file(file))  # strict
+    except RuntimeError as error:
+        raise ValueError(f"{file} does not fit the backbone of encoder.json: {error}") from error
     return Encoder(backbone, **recipe["preprocessing"]).eval(), recipe["sha256"]
 
 

@@ -74,11 +74,12 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def find_run(path: Path) -> RunFolder:
+def find_run(path: str | Path) -> RunFolder:
     """The run at `path`, or the only one below it.
 
     Raises ValueError naming what is there when it is none or several.
     """
+    path = Path(path)
     if not path.is_dir():
         raise ValueError(f"run={path}: no such folder; give the folder that `ssl-lab train` printed")
     runs = sorted(file.parent for file in path.rglob("run.json") if (file.parent / "config.yaml").exists())
