@@ -33,7 +33,7 @@ lint: $(STAMP) ## lint, format, types and import contracts
 
 .PHONY: test
 test: lint ## lint, then the tests (six minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --nbmake tests notebooks
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that train for minutes
