@@ -18,7 +18,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def gather(rows: Float[Tensor, "n d"]) -> Float[Tensor, "m d"]:
+def gather(rows: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
     """The rows of every process, in rank order: the whole batch that a loss wants.
 
     Differentiable: each process returns its copy of the loss of the whole batch, so the gradient of a row is the sum

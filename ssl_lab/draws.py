@@ -3,7 +3,7 @@
 import hashlib
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -44,3 +44,7 @@ class Draws:
     def normal(self, *shape: int) -> Float[Tensor, "n ..."]:
         """Standard normal, one row of `shape` for each of this holder's rows."""
         return torch.randn(self.total, *shape, generator=self._generator)[self.start : self.stop]
+
+    def permutation(self) -> Int[Tensor, " total"]:
+        """An order of all rows of the global batch, the same for every holder."""
+        return torch.randperm(self.total, generator=self._generator)

@@ -9,6 +9,7 @@ from ssl_lab import cli
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Method, flops_per_image
+from ssl_lab.pretrain import check_parts
 
 METHODS = cli.options()["method"]
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
@@ -22,11 +23,11 @@ def make(name: str, *overrides: str) -> Method:
     return method
 
 
-def images(n: int = 8) -> torch.Tensor:
+def images(n: int = 16) -> torch.Tensor:
     return torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def draws(n: int = 8, counter: int = 0) -> Draws:
+def draws(n: int = 16, counter: int = 0) -> Draws:
     return Draws(seed=0, counter=counter, total=n)
 
 
@@ -36,7 +37,7 @@ def test_a_step_is_finite_and_trains_every_parameter(name: str) -> None:
     step = method.step(images(), draws())
     assert step.loss.shape == ()
     assert torch.isfinite(step.loss)
-    assert step.features.shape == (8, method.encoder.num_features)
+    assert step.features.shape == (16, method.encoder.num_features)
     assert not step.features.requires_grad
     step.loss.backward()
     for parameter_name, parameter in method.named_parameters():
@@ -70,6 +71,10 @@ def test_saved_and_loaded_a_method_gives_the_same_loss(name: str, tmp_path: Any)
     assert again.step(images(), draws()).loss.item() == make(name).step(images(), draws()).loss.item() != other
 
 
+TWO_VIEW = ["simclr", "barlow_twins", "vicreg"]
+PRETEXT = ["rotation", "jigsaw", "context"]
+
+
 @pytest.mark.parametrize("backbone", cli.options()["backbone"])
 def test_every_backbone_trains(backbone: str) -> None:
     torch.manual_seed(0)
@@ -78,14 +83,64 @@ def test_every_backbone_trains(backbone: str) -> None:
     assert torch.isfinite(method.step(images(2), draws(2)).loss)
 
 
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("backbone", ["backbone=convnet", "backbone=timm"])
+def test_every_method_trains_every_kind_of_backbone(name: str, backbone: str) -> None:
+    torch.manual_seed(0)
+    widths = "method.backbone.widths=[8,8,8]" if backbone.endswith("convnet") else "method.backbone.name=resnet10t"
+    config, _ = cli.compose("train", [f"method={name}", backbone, widths, "data=digits"])
+    method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    assert torch.isfinite(method.step(images(), draws()).loss)
+
+
 @pytest.mark.parametrize("projector", cli.options()["projector"])
-def test_every_projector_trains(projector: str) -> None:
-    assert torch.isfinite(make("simclr", f"projector={projector}").step(images(), draws()).loss)
+@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+@pytest.mark.parametrize("name", TWO_VIEW)
+def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str, loss: str, projector: str) -> None:
+    method = make(name, f"loss={loss}", f"projector={projector}")
+    assert torch.isfinite(method.step(images(4), draws(4)).loss)
+
+
+@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+def test_moco_v3_takes_every_two_view_loss(loss: str) -> None:
+    assert torch.isfinite(make("moco_v3", f"loss={loss}").step(images(), draws()).loss)
+
+
+@pytest.mark.parametrize("task", cli.options()["task"])
+@pytest.mark.parametrize("head", cli.options()["head"])
+def test_every_task_takes_every_head(task: str, head: str) -> None:
+    size = "data.store_size=64"
+    config, _ = cli.compose("train", ["method=rotation", f"task={task}", f"head={head}", *SMALL, size])
+    method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    step = method.step(images(), draws())
+    assert torch.isfinite(step.loss)
+    assert 0 <= step.logs["pretext_top1"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["method=rotation", "loss=nt_xent"], "loss"),
+        (["method=rotation", "projector=mlp2"], "projector"),
+        (["method=simclr", "loss=cross_entropy"], "loss"),
+        (["method=simclr", "loss=info_nce"], "loss"),
+        (["method=simclr", "task=rotation"], "task"),
+        (["method=moco_v2", "loss=barlow_twins"], "loss"),
+        (["method=jigsaw", "task=jigsaw_3x3", "data.store_size=8"], "tile"),
+        (["method=context", "data.store_size=16"], "patches"),
+        (["method=barlow_twins", "views=simclr_cifar_4x20"], "count=2"),
+        (["method=simclr", "views=shift_flip"], "count=2"),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_fit_are_refused_before_any_data(overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_parts(cli.compose("train", overrides)[0])
 
 
 @pytest.mark.parametrize("views", cli.options()["views"])
 def test_every_view_policy_trains(views: str) -> None:
-    method = make("simclr", f"views={views}", "data.store_size=32")
+    method = make("simclr", f"views={views}", "data.store_size=32", "method.views.count=2")
     assert torch.isfinite(method.step(images(), draws()).loss)
 
 

@@ -1,5 +1,18 @@
 """Losses: pure functions of the whole batch, tensors in and a scalar out."""
 
+from ssl_lab.losses.classification import cross_entropy
 from ssl_lab.losses.contrastive import nt_xent
+from ssl_lab.losses.info_nce import info_nce, moco_v3
+from ssl_lab.losses.redundancy import barlow_twins, covariance_penalty, cross_correlation, variance_hinge, vicreg
 
-__all__ = ["nt_xent"]
+__all__ = [
+    "barlow_twins",
+    "covariance_penalty",
+    "cross_correlation",
+    "cross_entropy",
+    "info_nce",
+    "moco_v3",
+    "nt_xent",
+    "variance_hinge",
+    "vicreg",
+]

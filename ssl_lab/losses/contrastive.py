@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ssl_lab.losses.blocks import LOG2_E, fits_unshifted, product
+
 # Rows of one square block of the similarity matrix; results do not depend on it. On a CPU a block should fit in the
 # cache, but be no smaller: threads wait for each other after every operation, which on busy cores makes small blocks
 # several times slower. An accelerator needs more to be full.
 _CPU_BLOCK, _ACCELERATOR_BLOCK = 1024, 8192
-_LOG2_E = math.log2(math.e)
 
 
 def nt_xent(*projections: Float[Tensor, "_n _d"], temperature: float = 0.5) -> Float[Tensor, ""]:
@@ -62,11 +63,11 @@ class _LogSumExpOfOthers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Float[Tensor, "m d"], temperature: float) -> Float[Tensor, "m"]:
-        y = z * math.sqrt(_LOG2_E / temperature)
+        y = z * math.sqrt(LOG2_E / temperature)
         ctx.temperature = temperature
-        log_sums = _log_sums(y) if _fits_unshifted(temperature, y.dtype) else _log_sums_shifted(y)
+        log_sums = _log_sums(y) if fits_unshifted(temperature, y.dtype) else _log_sums_shifted(y)
         ctx.save_for_backward(y, log_sums)
-        return log_sums / _LOG2_E
+        return log_sums / LOG2_E
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, "m"]) -> tuple[Float[Tensor, "m d"], None]:
@@ -75,16 +76,16 @@ class _LogSumExpOfOthers(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("nt_xent: got create_graph=True, has only a first derivative: leave create_graph out")
         y, log_sums = ctx.saved_tensors
-        weigh = _weigh if _fits_unshifted(ctx.temperature, y.dtype) else _weigh_shifted
+        weigh = _weigh if fits_unshifted(ctx.temperature, y.dtype) else _weigh_shifted
         grad_y = torch.zeros_like(y)
         for rows, columns, block in _upper_blocks(y):
             weigh(block, grad[rows, None], log_sums[rows, None], grad[columns], log_sums[columns])
             if rows == columns:
                 block.fill_diagonal_(0)
             else:
-                grad_y[columns] += _product(y[rows].T, block).T
-            grad_y[rows] += _product(block, y[columns])
-        return grad_y.mul_(1 / math.sqrt(_LOG2_E * ctx.temperature)), None
+                grad_y[columns] += product(y[rows].T, block).T
+            grad_y[rows] += product(block, y[columns])
+        return grad_y.mul_(1 / math.sqrt(LOG2_E * ctx.temperature)), None
 
 
 def _upper_blocks(y: Float[Tensor, "m d"]) -> Iterator[tuple[slice, slice, Float[Tensor, "r c"]]]:
@@ -97,24 +98,6 @@ def _upper_blocks(y: Float[Tensor, "m d"]) -> Iterator[tuple[slice, slice, Float
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             block = memory[: math.prod(shape)].view(shape)
             yield rows, columns, torch.mm(y[rows], y[columns].T, out=block)
-
-
-def _product(a: Float[Tensor, "r k"], b: Float[Tensor, "k c"]) -> Float[Tensor, "r c"]:
-    """a b for a long k; on a CPU as a convolution of width 1, with b's rows as channels and a's as filters.
-
-    Torch gives float32 convolutions to oneDNN but matrix products to MKL, which takes up to twice the time on AMD.
-    """
-    if a.device.type == "cpu" and a.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return F.conv1d(b[None], a[:, :, None])[0]
-    return a @ b
-
-
-def _fits_unshifted(temperature: float, dtype: torch.dtype) -> bool:
-    """Whether exp(±1 / T) takes at most half of the dtype's exponents, the rest being for sums and their inverses.
-
-    Then nothing has to be subtracted before the exponential. In float32 that is so from T = 0.0226 on.
-    """
-    return _LOG2_E / temperature <= math.log2(torch.finfo(dtype).max) / 2
 
 
 def _log_sums(y: Float[Tensor, "m d"]) -> Float[Tensor, "m"]:
@@ -135,7 +118,7 @@ def _log_sums_shifted(y: Float[Tensor, "m d"]) -> Float[Tensor, "m"]:
     log_sums = y.new_full((len(y),), -math.inf)
 
     def add(part: slice, block: Tensor, dim: int) -> None:
-        log_sums[part] = torch.logaddexp2(log_sums[part], torch.logsumexp(block / _LOG2_E, dim) * _LOG2_E)
+        log_sums[part] = torch.logaddexp2(log_sums[part], torch.logsumexp(block / LOG2_E, dim) * LOG2_E)
 
     for rows, columns, block in _upper_blocks(y):
         if rows == columns:

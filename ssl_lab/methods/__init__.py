@@ -2,6 +2,23 @@
 
 from ssl_lab.methods.base import Method
 from ssl_lab.methods.flops import flops_per_image
-from ssl_lab.methods.two_view import SimCLR, TwoView
+from ssl_lab.methods.momentum import MoCo, MoCoV1, MoCoV2, MoCoV3
+from ssl_lab.methods.pretext import ContextPrediction, JigsawPuzzle, Pretext, RotNet
+from ssl_lab.methods.two_view import BarlowTwins, SimCLR, TwoView, VICReg
 
-__all__ = ["Method", "SimCLR", "TwoView", "flops_per_image"]
+__all__ = [
+    "BarlowTwins",
+    "ContextPrediction",
+    "JigsawPuzzle",
+    "Method",
+    "MoCo",
+    "MoCoV1",
+    "MoCoV2",
+    "MoCoV3",
+    "Pretext",
+    "RotNet",
+    "SimCLR",
+    "TwoView",
+    "VICReg",
+    "flops_per_image",
+]

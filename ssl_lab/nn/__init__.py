@@ -1,9 +1,23 @@
-"""Networks: backbones, heads and the Encoder."""
+"""Networks: backbones, heads, what teaches them, and the Encoder."""
 
 from ssl_lab.nn.convnet import ConvNet
 from ssl_lab.nn.encoder import Encoder
-from ssl_lab.nn.mlp import MLP
+from ssl_lab.nn.mlp import MLP, classifier
+from ssl_lab.nn.queue import Queue
 from ssl_lab.nn.resnet import ResNet
+from ssl_lab.nn.split_batch_norm import SplitBatchNorm, split_batch_norms
+from ssl_lab.nn.teacher import Teacher
 from ssl_lab.nn.timm_backbone import TimmBackbone
 
-__all__ = ["MLP", "ConvNet", "Encoder", "ResNet", "TimmBackbone"]
+__all__ = [
+    "MLP",
+    "ConvNet",
+    "Encoder",
+    "Queue",
+    "ResNet",
+    "SplitBatchNorm",
+    "Teacher",
+    "TimmBackbone",
+    "classifier",
+    "split_batch_norms",
+]

@@ -48,6 +48,16 @@ class MLP(nn.Module):
         return self.layers(features)  # type: ignore[no-any-return]  # nn.Sequential returns Any
 
 
+def classifier(
+    in_features: int,
+    num_outputs: int,
+    hidden: Sequence[int] = (),
+    norm: Literal["batch", "layer", "none"] = "batch",
+) -> MLP:
+    """A head that answers one of `num_outputs` classes: linear, or with hidden layers of these widths before."""
+    return MLP(in_features, [*hidden, num_outputs], norm=norm)
+
+
 def _norm(kind: Norm | LastNorm, width: int) -> list[nn.Module]:
     match kind:
         case "batch":

@@ -14,7 +14,8 @@ class OptimRecipe:
 
     optimizer: a partial of an optimiser class, waiting for its groups and rate.
     lr: base rate. lr_scaling: factor on it, of the global batch: "none", "linear" (batch / 256), "sqrt".
-    weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too.
+    weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too. exempt_lr: base rate of
+    those, where it is another than `lr`.
     warmup_epochs: linear, from the first step. final_lr: fraction of the rate that the cosine ends on.
     """
 
@@ -26,15 +27,18 @@ class OptimRecipe:
         lr_scaling: Literal["none", "linear", "sqrt"] = "none",
         warmup_epochs: float = 0.0,
         final_lr: float = 0.0,
+        exempt_lr: float | None = None,
     ):
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_scaling = lr, weight_decay, lr_scaling
-        self.warmup_epochs, self.final_lr = warmup_epochs, final_lr
+        self.warmup_epochs, self.final_lr, self.exempt_lr = warmup_epochs, final_lr, exempt_lr
 
     def effective_lr(self, batch_size: int) -> float:
         """The rate at the top of the schedule for a global batch of `batch_size`."""
-        factor = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size / 256)}
-        return self.lr * factor[self.lr_scaling]
+        return self.lr * self._scale(batch_size)
+
+    def _scale(self, batch_size: int) -> float:
+        return {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size / 256)}[self.lr_scaling]
 
     def build(
         self, module: nn.Module, batch_size: int, total_steps: int, steps_per_epoch: int
@@ -43,6 +47,8 @@ class OptimRecipe:
         groups = parameter_groups(module.named_parameters(), self.weight_decay)
         if "always_adapt" in getattr(self.optimizer, "keywords", {}):
             groups[1]["always_adapt"] = False  # timm's LARS: adapts every group that says so
+        if self.exempt_lr is not None:
+            groups[1]["lr"] = self.exempt_lr * self._scale(batch_size)
         optimizer = self.optimizer([g for g in groups if g["params"]], lr=self.effective_lr(batch_size))
         warmup_steps = round(self.warmup_epochs * steps_per_epoch)
         schedule = LambdaLR(optimizer, lambda step: self.factor(step, total_steps, warmup_steps))

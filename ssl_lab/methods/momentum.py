@@ -1,0 +1,164 @@
+"""Methods whose keys come from a slowly moving copy of the encoder."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ssl_lab.distributed import gather, rank
+from ssl_lab.draws import Draws
+from ssl_lab.methods.base import Method
+from ssl_lab.methods.fit import check_loss
+from ssl_lab.methods.two_view import at_least_float32, whole_batch_loss
+from ssl_lab.nn import Queue, Teacher, split_batch_norms
+from ssl_lab.types import Step
+from ssl_lab.views import Views
+
+
+class MoCo(Method):
+    """A query finds its key among the keys of earlier batches (He et al. 2020, arXiv 1911.05722).
+
+    projector: from the width of the features to a module. loss: of queries, their keys and the queue; `info_nce`.
+    views: of an image; the first is the query's, the second the key's.
+    queue_size: keys kept. momentum: of the key encoder, which moves once an update.
+    splits: parts of the global batch with batch-norm statistics of their own; the keys are normalised in another order
+    than the queries, so that neither leaks which belong together. 1 keeps the networks' batch norm as it is.
+    symmetric: every view is once query and once key; the mean of both losses. Costs twice the passes.
+    """
+
+    def __init__(
+        self,
+        projector: Callable[[int], nn.Module],
+        loss: Callable[..., Tensor],
+        views: Views,
+        queue_size: int = 65536,
+        momentum: float = 0.999,
+        splits: int = 1,
+        symmetric: bool = False,
+        **parts: Any,
+    ):
+        super().__init__(**parts)
+        check_loss(loss, "queue")
+        if views.count != 2:
+            raise ValueError(
+                f"method.views.count={views.count}: MoCo takes a query and a key; set method.views.count=2"
+            )
+        self.projector = projector(self.encoder.num_features)
+        if splits > 1:
+            split_batch_norms(self.encoder, splits)
+            split_batch_norms(self.projector, splits)
+        self.loss, self.views = loss, views
+        self.momentum, self.splits, self.symmetric = momentum, splits, symmetric
+        self.teacher = Teacher(*self.students)
+        self.queue = Queue(queue_size, int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
+        self.views_per_image = 4 if symmetric else 2
+        self.fewest_rows = 2 * splits
+
+    @property
+    def students(self) -> tuple[nn.Module, nn.Module]:
+        """What the teacher follows."""
+        return self.encoder.backbone, self.projector
+
+    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        super().prepare(images)
+        self.teacher.copy(self.students)
+
+    def remarks(self, num_images: int) -> list[str]:
+        norms = f"batch norm in {self.splits} parts of the batch, keys in another order" if self.splits > 1 else "whole"
+        size = len(self.queue)
+        if size < num_images:
+            return [f"batch norm: {norms}"]
+        return [
+            f"batch norm: {norms}",
+            f"method.queue_size={size} is no less than the {num_images} images: old keys of an image are among its "
+            f"negatives; set method.queue_size to {num_images // 2} or less",
+        ]
+
+    def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
+        one, other = (self.encoder.normalize(view) for view in self.views(inputs, draws))
+        pairs = [(one, other), (other, one)] if self.symmetric else [(one, other)]
+        features = [self.encoder.backbone(query) for query, _ in pairs]
+        keys = [self.keys(key, draws.permutation()) for _, key in pairs]
+        losses = [
+            whole_batch_loss(lambda q, k: self.loss(q, k, self.queue.keys), self.projector(query), key)
+            for query, key in zip(features, keys, strict=True)
+        ]
+        for key in keys:  # only now: no key is a negative while its own batch is scored
+            self.queue.push(gather(key))
+        return Step(torch.stack(losses).mean(), features[0].detach(), {})
+
+    @torch.no_grad()
+    def keys(self, images: Float[Tensor, "n 3 h w"], order: Tensor) -> Float[Tensor, "n d"]:
+        """The teacher's projections, made in another order of the global batch where batch norm could tell."""
+        if self.splits == 1:
+            return at_least_float32(self.teacher(images))
+        n = len(images)
+        mine = slice(n * rank(), n * (rank() + 1))
+        order = order.to(images.device)
+        projections = gather(at_least_float32(self.teacher(gather(images)[order[mine]])))
+        return projections[order.argsort()[mine]]
+
+    def after_update(self) -> None:
+        self.teacher.move(self.students, self.momentum)
+
+
+class MoCoV1(MoCo):
+    """MoCo with a linear projection and T = 0.07 (He et al. 2020, arXiv 1911.05722)."""
+
+
+class MoCoV2(MoCo):
+    """MoCo with an MLP, blur, a cosine and T = 0.2 (Chen, Fan, Girshick, He 2020, arXiv 2003.04297)."""
+
+
+class MoCoV3(Method):
+    """No queue: the batch's other keys are the negatives (Chen, Xie, He 2021, arXiv 2104.02057).
+
+    Both views are query once and key once; the losses are added. A predictor follows the query's projector. The
+    momentum rises from `momentum` to 1 as half a cosine.
+
+    predictor: from the width of the projections to a module. loss: of queries and keys; `moco_v3`.
+    """
+
+    views_per_image = 4  # each view passes the encoder and its teacher
+
+    def __init__(
+        self,
+        projector: Callable[[int], nn.Module],
+        predictor: Callable[[int], nn.Module],
+        loss: Callable[..., Tensor],
+        views: Views,
+        momentum: float = 0.99,
+        **parts: Any,
+    ):
+        super().__init__(**parts)
+        check_loss(loss, "views")
+        if views.count != 2:
+            raise ValueError(f"method.views.count={views.count}: MoCo v3 compares two views; set method.views.count=2")
+        self.projector = projector(self.encoder.num_features)
+        self.predictor = predictor(int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
+        self.loss, self.views, self.momentum = loss, views, momentum
+        self.teacher = Teacher(*self.students)
+
+    @property
+    def students(self) -> tuple[nn.Module, nn.Module]:
+        """What the teacher follows."""
+        return self.encoder.backbone, self.projector
+
+    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        super().prepare(images)
+        self.teacher.copy(self.students)
+
+    def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
+        views = [self.encoder.normalize(view) for view in self.views(inputs, draws)]
+        features = [self.encoder.backbone(view) for view in views]
+        queries = [self.predictor(self.projector(feature)) for feature in features]
+        keys = [self.teacher(view) for view in views]
+        loss = whole_batch_loss(self.loss, queries[0], keys[1]) + whole_batch_loss(self.loss, queries[1], keys[0])
+        return Step(loss, features[0].detach(), {})
+
+    def after_update(self) -> None:
+        rest = (1 - self.momentum) * (1 + math.cos(math.pi * self.progress)) / 2
+        self.teacher.move(self.students, 1 - rest)

@@ -1,0 +1,168 @@
+"""What MoCo stands on: the queue, the teacher, batch norm in parts, and their order within a step."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY
+from torch import Tensor, nn
+
+from ssl_lab import cli
+from ssl_lab.build import build
+from ssl_lab.draws import Draws
+from ssl_lab.methods import MoCo
+from ssl_lab.nn import ConvNet, Queue, SplitBatchNorm, Teacher, split_batch_norms
+from ssl_lab.pretrain import pretrain
+
+PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
+
+
+def images(n: int = 16) -> Tensor:
+    return torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def moco(name: str = "moco_v2", *overrides: str) -> MoCo:
+    torch.manual_seed(0)
+    config, _ = cli.compose("train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.125", *overrides])
+    method: MoCo = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    return method
+
+
+def rows(first: int, n: int, width: int = 3) -> Tensor:
+    """Rows that tell their number by their direction."""
+    angle = torch.arange(first, first + n) / 10
+    return F.pad(torch.stack([angle.cos(), angle.sin()], 1), (0, width - 2))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 7, 12])
+def test_a_queue_holds_the_last_keys_whatever_the_batch(batch: int) -> None:
+    queue = Queue(5, 3)
+    for step in range(9):
+        queue.push(rows(step * batch, batch))
+    newest = rows(9 * batch - 5, 5)
+    order = [(9 * batch - 5 + i) % 5 for i in range(5)]
+    assert torch.allclose(queue.keys[order], newest)
+
+
+def test_keys_in_the_queue_have_length_one_from_the_start() -> None:
+    queue = Queue(6, 3)
+    queue.push(7 * rows(0, 4))
+    assert torch.allclose(queue.keys.norm(dim=1), torch.ones(6))
+
+
+def test_the_queue_is_read_before_it_is_written() -> None:
+    method = moco()
+    before, seen = method.queue.keys.clone(), []
+    loss = method.loss
+    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)  # type: ignore[assignment, func-returns-value]
+    method.step(images(), Draws(0, 0, 16))
+    assert torch.equal(seen[0], before)
+    assert not torch.equal(method.queue.keys, before)
+    assert (method.queue.keys[16:] == before[16:]).all()
+
+
+def test_a_symmetric_step_scores_no_key_among_its_own_negatives() -> None:
+    method = moco("moco_v2_symmetric")
+    seen: list[Tensor] = []
+    loss = method.loss
+    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)  # type: ignore[assignment, func-returns-value]
+    method.step(images(), Draws(0, 0, 16))
+    assert torch.equal(*seen)
+    assert int(method.queue.position) == 32
+
+
+def test_keys_and_teacher_get_no_gradient() -> None:
+    for method in (moco(), moco("moco_v3")):
+        method.step(images(), Draws(0, 0, 16)).loss.backward()
+        assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
+
+
+def test_the_teacher_moves_its_parameters_and_keeps_its_own_buffers() -> None:
+    student = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    teacher = Teacher(student)
+    before = [p.clone() for p in teacher.parameters()]
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1)
+        student[1].running_mean.add_(5)  # type: ignore[operator, union-attr]
+    teacher.move([student], momentum=0.9)
+    for now, then in zip(teacher.parameters(), before, strict=True):
+        assert torch.allclose(now, then + 0.1)
+    assert teacher.networks[0][1].running_mean.abs().sum() == 0  # type: ignore[index]
+
+
+def test_the_teacher_starts_as_the_student_stands_after_it_saw_the_data() -> None:
+    torch.manual_seed(0)
+    config, _ = cli.compose("train", ["method=moco_v2", "backbone=convnet"])
+    method: MoCo = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    method.prepare(images())
+    (backbone, _) = method.teacher.networks
+    assert isinstance(backbone, ConvNet)
+    assert isinstance(method.encoder.backbone, ConvNet)
+    assert torch.equal(backbone.stem.weight, method.encoder.backbone.stem.weight)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_teacher_moves_once_an_update(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    moves: list[float] = []
+    monkeypatch.setattr(Teacher, "move", lambda self, students, momentum: moves.append(momentum))
+    arguments = [*TINY, "method=moco_v3", "trainer.max_epochs=1", "probe=none", f"paths.out={tmp_path}"]
+    cached = f"paths.cache={cache}"
+    pretrain(*cli.compose("train", [*arguments, cached, f"trainer.accumulate_grad_batches={accumulate}"]))
+    assert len(moves) == 20 // accumulate
+    assert moves == sorted(moves)
+    assert moves[0] == 0.99
+    assert moves[-1] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_split_batch_norm_is_plain_batch_norm_of_each_part() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(8, 3, 4, 4, dtype=torch.float64) + torch.arange(8).view(8, 1, 1, 1)
+    split = SplitBatchNorm(3, splits=2).double()
+    plain = nn.BatchNorm2d(3).double()
+    assert torch.allclose(split(inputs), torch.cat([plain(inputs[:4]), plain(inputs[4:])]))
+    assert int(split.num_batches_tracked) == 1  # type: ignore[arg-type]
+    one = SplitBatchNorm(3, splits=2).double()
+    one(torch.cat([inputs[:4], inputs[:4]]))
+    whole = nn.BatchNorm2d(3).double()
+    whole(inputs[:4])
+    assert torch.allclose(one.running_mean, whole.running_mean)  # type: ignore[arg-type]  # two alike move it as one
+    split.eval()
+    assert torch.equal(
+        split(inputs), F.batch_norm(inputs, split.running_mean, split.running_var, split.weight, split.bias)
+    )
+
+
+def test_splitting_keeps_parameters_and_their_names() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(3)))
+    names = list(network.state_dict())
+    split_batch_norms(network, 2)
+    assert list(network.state_dict()) == names
+    assert sum(isinstance(module, SplitBatchNorm) for module in network.modules()) == 2
+    with pytest.raises(ValueError, match="multiple of 2"):
+        network(torch.randn(5, 2))
+
+
+def test_shuffled_keys_come_back_in_the_order_of_their_queries() -> None:
+    method = moco()
+    method.teacher.eval()  # then batch norm cannot tell the order
+    views = method.encoder.normalize(images().float() / 255)
+    keys = method.keys(views, torch.randperm(16))
+    assert torch.allclose(keys, method.teacher(views), atol=1e-5)
+    method.teacher.train()
+    assert not torch.allclose(method.keys(views, torch.randperm(16)), method.keys(views, torch.arange(16)), atol=1e-4)
+
+
+def test_a_queue_as_long_as_the_set_is_warned_of() -> None:
+    assert any("method.queue_size" in remark for remark in moco().remarks(num_images=4096))
+    assert not any("method.queue_size" in remark for remark in moco().remarks(num_images=50_000))
+    assert any("8 parts" in remark for remark in moco().remarks(num_images=50_000))
+
+
+@pytest.mark.parametrize("name", ["moco_v2", "moco_v3"])
+def test_more_views_than_a_query_and_a_key_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"method\.views\.count"):
+        moco(name, "views=simclr_cifar_4x20")
