@@ -45,7 +45,7 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         return
     method = make_method(config, data, picked)
     checkpoint = newest_intact(folder.checkpoints, say)
-    announce(folder, data, method, picked, checkpoint)
+    announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
     folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
     trainer = make_trainer(config, picked, folder, data)
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -119,13 +119,15 @@ def loggers(config: dict[str, Any], folder: RunFolder) -> list[Logger]:
     return built
 
 
-def announce(folder: RunFolder, data: ImageData, method: Method, picked: Hardware, checkpoint: Path | None) -> None:
+def announce(
+    folder: RunFolder, data: ImageData, method: Method, picked: Hardware, checkpoint: Path | None, accumulate: int
+) -> None:
     """Say what is about to happen, before it takes its time."""
     rate = method.optim.effective_lr(data.batch_size)
     say(f"run      {folder.path}")
     say(f"data     {data.description}")
     say(f"trainer  {picked}; batch {data.batch_size}, learning rate {rate:g} ({method.optim.lr_scaling} scaling)")
-    for remark in method.remarks(len(data.pretrain)):
+    for remark in method.remarks(len(data.pretrain), accumulate):
         say(f"note     {remark}")
     if data.train.labels is None:
         say("labels   none: the probes that need them are off")

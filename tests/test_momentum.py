@@ -157,9 +157,9 @@ def test_shuffled_keys_come_back_in_the_order_of_their_queries() -> None:
 
 
 def test_a_queue_as_long_as_the_set_is_warned_of() -> None:
-    assert any("method.queue_size" in remark for remark in moco().remarks(num_images=4096))
-    assert not any("method.queue_size" in remark for remark in moco().remarks(num_images=50_000))
-    assert any("8 parts" in remark for remark in moco().remarks(num_images=50_000))
+    assert any("method.queue_size" in remark for remark in moco().remarks(4096, 1))
+    assert not any("method.queue_size" in remark for remark in moco().remarks(50_000, 1))
+    assert any("8 parts" in remark for remark in moco().remarks(50_000, 1))
 
 
 @pytest.mark.parametrize("name", ["moco_v2", "moco_v3"])

@@ -39,8 +39,8 @@ class Method(LightningModule, ABC):
         """Let the parts that start from data see some unlabelled images, once, before training."""
         self.encoder.fit(images)
 
-    def remarks(self, num_images: int) -> list[str]:
-        """What a user should know before `num_images` images an epoch are trained on."""
+    def remarks(self, num_images: int, accumulate: int) -> list[str]:
+        """What a user should know before training on so many images, with the gradients of so many batches added."""
         return []
 
     @abstractmethod

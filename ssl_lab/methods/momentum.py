@@ -12,7 +12,7 @@ from ssl_lab.distributed import gather, rank
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
 from ssl_lab.methods.fit import check_loss
-from ssl_lab.methods.two_view import at_least_float32, whole_batch_loss
+from ssl_lab.methods.two_view import accumulation_remarks, at_least_float32, whole_batch_loss
 from ssl_lab.nn import Queue, Teacher, split_batch_norms
 from ssl_lab.types import Step
 from ssl_lab.views import Views
@@ -66,7 +66,7 @@ class MoCo(Method):
         super().prepare(images)
         self.teacher.copy(self.students)
 
-    def remarks(self, num_images: int) -> list[str]:
+    def remarks(self, num_images: int, accumulate: int) -> list[str]:
         norms = f"batch norm in {self.splits} parts of the batch, keys in another order" if self.splits > 1 else "whole"
         size = len(self.queue)
         if size < num_images:
@@ -150,6 +150,9 @@ class MoCoV3(Method):
     def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         super().prepare(images)
         self.teacher.copy(self.students)
+
+    def remarks(self, num_images: int, accumulate: int) -> list[str]:
+        return accumulation_remarks(accumulate)
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         views = [self.encoder.normalize(view) for view in self.views(inputs, draws)]

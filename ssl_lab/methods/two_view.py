@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_lab.distributed import gather
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
 from ssl_lab.methods.fit import check_loss
+from ssl_lab.methods.microbatch import in_parts
 from ssl_lab.types import Step
 from ssl_lab.views import Views
 
@@ -22,22 +24,50 @@ class TwoView(Method):
     projector: from the width of the features to a module.
     loss: of the projections of the whole batch, over all processes.
     views: from images to a list of views.
+    microbatch: images embedded at a time, in the memory that these take; null embeds the whole batch at once. The loss
+    still compares the whole batch, and a step costs one forward pass more.
     """
 
-    def __init__(self, projector: Callable[[int], nn.Module], loss: Callable[..., Tensor], views: Views, **parts: Any):
+    def __init__(
+        self,
+        projector: Callable[[int], nn.Module],
+        loss: Callable[..., Tensor],
+        views: Views,
+        microbatch: int | None = None,
+        **parts: Any,
+    ):
         super().__init__(**parts)
+        if microbatch is not None and microbatch < 1:
+            raise ValueError(f"method.microbatch={microbatch}: at least one image is embedded at a time; null for all")
         check_loss(loss, "views", views.count)
         self.projector = projector(self.encoder.num_features)
         self.loss = loss
         self.views = views
+        self.microbatch = microbatch
         self.views_per_image = views.count
 
+    def remarks(self, num_images: int, accumulate: int) -> list[str]:
+        said = accumulation_remarks(accumulate)
+        if self.microbatch and any(isinstance(module, _BatchNorm) for module in self.modules()):
+            said.append(
+                f"method.microbatch={self.microbatch}: batch norm takes its statistics from each part, so the gradient "
+                "is near that of the whole batch, and equal to it only without batch norm"
+            )
+        return said
+
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
-        views = [self.encoder.normalize(view) for view in self.views(inputs, draws)]
-        features = self.embed(views)
-        projections = self.projector(features).chunk(len(views))
-        loss = whole_batch_loss(self.loss, *projections)
-        return Step(loss, features[: len(inputs)].detach(), {})
+        def project(start: int, stop: int) -> tuple[Tensor, ...]:
+            """Features of the first view, then the projections of each, for some of the rows."""
+            rows = draws if stop - start == len(inputs) else draws.rows(start, stop)
+            views = [self.encoder.normalize(view) for view in self.views(inputs[start:stop], rows)]
+            features = self.embed(views)
+            return features[: stop - start].detach(), *self.projector(features).chunk(len(views))
+
+        if self.microbatch is None or self.microbatch >= len(inputs):
+            features, *projections = project(0, len(inputs))
+        else:
+            features, *projections = in_parts(project, self, len(inputs), self.microbatch)
+        return Step(whole_batch_loss(self.loss, *projections), features, {})
 
     def embed(self, views: list[Float[Tensor, "n 3 _ _"]]) -> Float[Tensor, "kn d"]:
         """Features of all views, view after view. Views of one size share a pass, and so their batch statistics."""
@@ -55,6 +85,16 @@ class BarlowTwins(TwoView):
 
 class VICReg(TwoView):
     """VICReg: the same aim in three terms, each view apart (Bardes et al. 2022, arXiv 2105.04906); use `vicreg`."""
+
+
+def accumulation_remarks(accumulate: int) -> list[str]:
+    """What accumulated gradients do to a loss that compares the rows of a batch."""
+    if accumulate == 1:
+        return []
+    return [
+        f"trainer.accumulate_grad_batches={accumulate} does not enlarge what the loss compares: for that, set "
+        f"data.batch_size to {accumulate} times as much, and method.microbatch to what fits in memory"
+    ]
 
 
 def whole_batch_loss(loss: Callable[..., Tensor], *projections: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

@@ -49,8 +49,9 @@ class Encoder(nn.Module):
         return {"mean": list(self.mean), "std": list(self.std), "resize": self.resize, "crop": self.crop}
 
     def normalize(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Images in [0, 1] to the backbone's units, in the memory format of its weights."""
-        return pixels.normalize(images, self.mean, self.std)
+        """Images in [0, 1] to the backbone's units, in the precision of its weights."""
+        weight = next(self.backbone.parameters(), images)
+        return pixels.normalize(images.to(weight.dtype), self.mean, self.std)
 
     def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 s s2"]:
         """Raw images to what the backbone sees in evaluation."""

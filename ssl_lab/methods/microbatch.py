@@ -1,0 +1,44 @@
+"""The gradient of a large batch in the memory of a small one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def in_parts(
+    embed: Callable[[int, int], tuple[Tensor, ...]], network: nn.Module, n: int, size: int
+) -> tuple[Tensor, ...]:
+    """What `embed(start, stop)` makes of all `n` rows, `size` at a time, keeping no activation.
+
+    The backward pass makes each part again (Gao et al. 2021, arXiv 2101.06983, by checkpointing), so `embed` must
+    follow from its rows alone. On a network without batch norm, or with it frozen, gradients are those of one pass.
+    The running averages of a batch norm move as far as one pass would move them, and not again in the backward pass.
+    """
+    starts = range(0, n, size)
+
+    def part(start: int) -> tuple[Tensor, ...]:
+        contexts = lambda: (moving(network, 1 / len(starts)), moving(network, 0.0))  # noqa: E731  # torch calls it
+        return checkpoint(embed, start, min(start + size, n), use_reentrant=False, context_fn=contexts)
+
+    return tuple(torch.cat(same) for same in zip(*(part(start) for start in starts), strict=True))
+
+
+@contextmanager
+def moving(network: nn.Module, share: float) -> Iterator[None]:
+    """Within, a pass moves running averages by this share of a whole pass: p times 1/p is once, 0 is not at all."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    counts = [None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 1 - (1 - (norm.momentum or 0.0)) ** share
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None and count is not None and share == 0:
+                norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,83 @@
+"""A large batch in parts: the same gradient, and batch-norm averages that move once."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_lab import cli
+from ssl_lab.build import build
+from ssl_lab.draws import Draws
+from ssl_lab.methods import TwoView
+from ssl_lab.methods.microbatch import in_parts, moving
+
+PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
+IMAGES = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def make(*overrides: str) -> TwoView:
+    torch.manual_seed(0)
+    small = ["backbone=resnet18", "method.backbone.width=0.125"]
+    config, _ = cli.compose("train", [*small, *overrides])
+    method: TwoView = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+    return method
+
+
+@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+@pytest.mark.parametrize("size", [1, 5, 6])
+def test_the_gradient_is_that_of_the_whole_batch_without_batch_norm(loss: str, size: int) -> None:
+    gradients, losses, features = [], [], []
+    for part in ("null", str(size)):
+        method = make(f"loss={loss}", "projector=mlp2_plain", f"method.microbatch={part}").double()
+        method.encoder.eval()  # its batch norm frozen
+        step = method.step(IMAGES, Draws(0, 3, 12))
+        step.loss.backward()
+        losses.append(step.loss.item())
+        features.append(step.features)
+        gradients.append(torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    assert torch.allclose(*features, rtol=1e-12)
+    assert (gradients[0] - gradients[1]).norm() <= 1e-10 * gradients[0].norm()
+
+
+def test_running_averages_move_once_and_not_again_in_the_backward_pass() -> None:
+    method = make("method.microbatch=6")
+    norm = next(m for m in method.modules() if isinstance(m, nn.BatchNorm2d))
+    step = method.step(IMAGES, Draws(0, 3, 12))
+    after_forward = [norm.running_mean.clone(), norm.running_var.clone(), int(norm.num_batches_tracked)]  # type: ignore[union-attr, arg-type]
+    step.loss.backward()
+    assert torch.equal(norm.running_mean, after_forward[0])  # type: ignore[arg-type]
+    assert torch.equal(norm.running_var, after_forward[1])  # type: ignore[arg-type]
+    assert int(norm.num_batches_tracked) == after_forward[2]  # type: ignore[arg-type]
+    assert norm.momentum == 0.1
+
+
+def test_parts_that_are_alike_move_the_averages_as_one_pass() -> None:
+    norm, whole = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    rows = torch.randn(4, 3, requires_grad=True)
+    in_parts(lambda start, stop: (norm(rows),), norm, 8, 4)
+    whole(rows)
+    assert torch.allclose(norm.running_mean, whole.running_mean)  # type: ignore[arg-type]
+    with moving(norm, 0.0):
+        before = norm.running_mean.clone()  # type: ignore[union-attr]
+        norm(rows + 5)
+        assert torch.equal(norm.running_mean, before)  # type: ignore[arg-type]
+
+
+def test_only_a_part_is_held_at_a_time() -> None:
+    """What autograd keeps between the passes does not hold the activations of the parts."""
+    held = {}
+    for part in ("null", "3"):
+        method = make("projector=mlp2_plain", f"method.microbatch={part}")
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            method.step(IMAGES, Draws(0, 3, 12))
+        held[part] = sum(sizes)
+    assert held["3"] < held["null"] / 50
+
+
+def test_accumulation_is_warned_of_and_parts_are_explained() -> None:
+    assert any("method.microbatch" in remark for remark in make().remarks(100, accumulate=4))
+    assert make().remarks(100, accumulate=1) == []
+    assert any("batch norm" in remark for remark in make("method.microbatch=6").remarks(100, accumulate=1))
+    with pytest.raises(ValueError, match=r"method\.microbatch=0"):
+        make("method.microbatch=0")
