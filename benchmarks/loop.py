@@ -18,7 +18,7 @@ from ssl_lab import cli, hardware
 from ssl_lab.build import build
 from ssl_lab.data import ImageData
 from ssl_lab.draws import Draws
-from ssl_lab.methods import SimCLR
+from ssl_lab.methods import Pretext
 from ssl_lab.pretrain import hush, make_method, make_trainer
 from ssl_lab.records import RunFolder
 
@@ -41,18 +41,19 @@ class Clock(Callback):
 
 
 def measure(rounds: int = 3) -> list[Row]:
-    """Pairs a second of `train` over those of the bare loop, at two widths; validation excluded."""
+    """Images a second of `train` over those of the bare loop: SimCLR at two widths, the others at the small one."""
+    others = [name for name in cli.options()["method"] if name != "simclr"]
     return [
-        ratio("ResNet-18, CIFAR stem, batch 256", "resnet18", 8, rounds, ">= 0.95"),
-        ratio("ResNet-18 at width 0.25, batch 256", "resnet18_quarter", 24, rounds, ">= 0.90"),
+        ratio("simclr", "resnet18", 8, rounds, ">= 0.95"),
+        *(ratio(name, "resnet18_quarter", 24, rounds, ">= 0.90") for name in ("simclr", *others)),
     ]
 
 
 def ratio(name: str, backbone: str, steps: int, rounds: int, target: str) -> Row:
-    """Median step of the bare loop by the median step of ours, in turn."""
+    """Median step of the bare loop by the median step of ours, in turn; validation excluded."""
     ours, bare = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [f"backbone={backbone}", "probe=none", "logger=none", f"data.batch_size={BATCH}"]
+        overrides = [f"method={name}", f"backbone={backbone}", "probe=none", "logger=none", f"data.batch_size={BATCH}"]
         config, _ = cli.compose("train", [*overrides, f"trainer.max_steps={steps + WARM}", f"paths.out={folder}"])
         picked = hardware.pick(**{k: config["trainer"][k] for k in ("accelerator", "devices", "precision")})
         data: ImageData = build(config["data"], seed=0)
@@ -60,7 +61,9 @@ def ratio(name: str, backbone: str, steps: int, rounds: int, target: str) -> Row
         for turn in range(rounds):
             ours += ours_steps(config, picked, data, Path(folder) / str(turn))
             bare += list(bare_steps(config, picked, data, steps + WARM))[WARM:]
-    return Row(f"training loop / bare loop: {name}", median(bare) / median(ours), "x", target)
+    return Row(
+        f"training loop / bare loop: {name}, {backbone}, batch {BATCH}", median(bare) / median(ours), "x", target
+    )
 
 
 def ours_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, folder: Path) -> list[float]:
@@ -78,19 +81,24 @@ def ours_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageDat
 
 
 def bare_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, steps: int) -> Iterator[float]:
-    """Seconds of each step of the same network, loss, precision and optimiser on views that lie in memory."""
-    method = make_method(config, data, picked)
-    assert isinstance(method, SimCLR)
-    views = [method.encoder.normalize(v) for v in method.views(data.sample(BATCH), Draws(0, 0, BATCH))]
+    """Seconds of each step of the same networks, loss, precision and optimiser on inputs that lie in memory."""
+    method: Any = make_method(config, data, picked)
+    images, draws = data.sample(BATCH), Draws(0, 0, BATCH)
+    views = method.views(images, draws, 1 if isinstance(method, Pretext) else None)
+    if isinstance(method, Pretext):
+        questions = method.task(views[0], draws)
+        method.task.forward = lambda *_: questions
+    method.views = lambda *_, **__: views
     optimizer, schedule = method.optim.build(method, BATCH, steps, steps)
     method.train()
-    for _ in range(steps):
+    for counter in range(steps):
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=picked.precision == "bf16-mixed"):
-            projections = method.projector(method.embed(views))
-        loss = method.loss(*projections.float().chunk(2))
+            loss = method.step(images, Draws(0, counter, BATCH)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if hasattr(method, "teacher"):
+            method.teacher.move(method.students, method.momentum)
         schedule.step()
         yield time.perf_counter() - began

@@ -36,3 +36,9 @@ def test_places_exist() -> None:
             if re.fullmatch(r"[\w/]+(\.py|/)?", word) and cell.startswith(("ssl_lab", "conf")):
                 place = ROOT / parent / word
                 assert place.exists() or place.with_suffix(".py").exists(), word
+
+
+def test_every_method_has_a_row() -> None:
+    rows = re.findall(r"^\| ((?:`\w+` ?)+)\|.*arXiv|^\| ((?:`\w+` ?)+)\| ", TEXT, re.MULTILINE)
+    named = {name for row in rows for cell in row for name in re.findall(r"`(\w+)`", cell)}
+    assert set(cli.options()["method"]) <= named
