@@ -111,7 +111,7 @@ def test_a_neighbour_lies_where_the_target_says() -> None:
     batch = task(positions, draws(300))
     corner = batch.inputs[:, :, 0, 0, 0].round().long()
     place = torch.stack([corner // size, corner % size], 2)
-    expected = (NEIGHBOURS[batch.targets] - 1) * 4
+    expected = (torch.tensor(NEIGHBOURS)[batch.targets] - 1) * 4
     off = place[:, 1] - place[:, 0] - expected
     assert off.abs().max() <= 2
     assert set(off.flatten().tolist()) == {-2, -1, 0, 1, 2}  # the jitter hides the exact distance

@@ -13,7 +13,7 @@ from ssl_lab.tasks.patches import cut
 from ssl_lab.types import TaskBatch
 
 # Row and column of the eight neighbours around the middle of a 3 x 3 grid.
-NEIGHBOURS = torch.tensor([(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)])
+NEIGHBOURS = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))
 
 
 class Context(nn.Module):
@@ -60,7 +60,7 @@ class Context(nn.Module):
         target = (draws.uniform() * 8).long()
         corner = (draws.uniform(1, 2) * (images.shape[-1] - self.extent + 1)).long()
         moved = (draws.uniform(2, 2) * (2 * self.jitter + 1)).long()
-        place = torch.stack([torch.ones(len(target), 2, dtype=torch.long), NEIGHBOURS[target]], 1)
+        place = torch.stack([torch.ones(len(target), 2, dtype=torch.long), torch.tensor(NEIGHBOURS)[target]], 1)
         start = corner + moved + place * (self.patch + self.gap)
         patches = self.chroma(cut(images, start[..., 0], start[..., 1], self.patch), draws)
         resized = resize(patches.flatten(0, 1), self.size, self.size).unflatten(0, patches.shape[:2])
