@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ssl_lab.config import ConfigError, near
 
@@ -23,12 +23,10 @@ class Line(NamedTuple):
 
     def jobs(self) -> Iterator[list[str]]:
         """The overrides of one job, then of one for each further value of a sweep: enough to meet every value once."""
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
         if not {"--multirun", "-m"} & set(self.flags):
             yield self.overrides
             return
-        parsed = [OverridesParser.create().parse_override(text) for text in self.overrides]
+        parsed = [_parse_override(text) for text in self.overrides]
         values = [
             [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
             if o.is_sweep_override()
@@ -37,6 +35,16 @@ class Line(NamedTuple):
         ]
         for job in zip_longest(*values):
             yield [value or first for value, (first, *_) in zip(job, values, strict=True)]
+
+
+def _parse_override(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError([f"{text}: not of the form key=value,value ({error}); quote what holds brackets"]) from None
 
 
 def parse(arguments: Sequence[str]) -> Line:

@@ -47,8 +47,9 @@ def enter(name: str, run: Run) -> None:
         if "--help" in line.flags:
             _say(help_text(name))
         elif line.flags:
-            for overrides in line.jobs():
-                _refuse(override_problems(name, overrides, line.folder))
+            with _plainly():
+                for overrides in line.jobs():
+                    _refuse(override_problems(name, overrides, line.folder))
             _through_hydra(name, run, line)
         else:
             run(*compose(name, line.overrides, line.folder))

@@ -18,6 +18,7 @@ from ssl_lab.hardware import Hardware
 from ssl_lab.methods import Method, flops_per_image
 from ssl_lab.records import (
     Checkpoints,
+    FiniteLoss,
     HashedCheckpointIO,
     MetricsLog,
     Progress,
@@ -83,7 +84,8 @@ def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, da
     settings = config["trainer"]
     metrics = MetricsLog(folder.metrics_file)
     checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
-    watchers = [StepMetrics(settings["log_every_n_steps"]), *probes(config, data), Progress(data.batch_size)]
+    every = settings["log_every_n_steps"]
+    watchers = [FiniteLoss(every), StepMetrics(every), *probes(config, data), Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,
         devices=picked.devices,

@@ -155,6 +155,7 @@ def test_a_users_own_recipe_is_found_and_checked(command: Command, tmp_path: Pat
     [
         (("--multirun", "seed=0,1", "projector=mlp2,mlp9"), "mlp9"),
         (("--multirun", "seed=0,1", "method.loss.temprature=1"), "temprature"),
+        (("--multirun", "seed=0,1,)"), "seed=0,1,)"),
         (("--cfg", "job", "sed=1"), "sed"),
         (("--mutlirun", "seed=0,1"), "--multirun"),
         (("--config-dir=nowhere",), "nowhere"),

@@ -183,6 +183,15 @@ def test_what_changes_the_result_changes_the_folder(tmp_path: Path, cache: Path,
     assert folder() != folder(change)
 
 
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(tmp_path: Path, cache: Path, every: int) -> None:
+    diverging = ["optim=sgd", "method.optim.lr=1e9", "method.optim.warmup_epochs=0", "loss=vicreg"]
+    with pytest.raises(ValueError, match=r"no finite number.*set method\.optim\.lr to less"):
+        train(tmp_path, *diverging, f"trainer.log_every_n_steps={every}", f"paths.cache={cache}")
+    assert find_run(tmp_path).record["status"] == "running"
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_unlabelled_pictures_train_without_probes(command: Command, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -67,12 +67,12 @@ class MoCo(Method):
         self.teacher.copy(self.students)
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
-        norms = f"batch norm in {self.splits} parts of the batch, keys in another order" if self.splits > 1 else "whole"
+        norms = f"in {self.splits} parts, keys in another order" if self.splits > 1 else "over the whole batch"
         size = len(self.queue)
         if size < num_images:
-            return [f"batch norm: {norms}"]
+            return [f"batch norm {norms}"]
         return [
-            f"batch norm: {norms}",
+            f"batch norm {norms}",
             f"method.queue_size={size} is no less than the {num_images} images: old keys of an image are among its "
             f"negatives; set method.queue_size to {num_images // 2} or less",
         ]

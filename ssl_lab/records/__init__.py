@@ -2,6 +2,7 @@
 
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
 from ssl_lab.records.encoder_file import load_encoder, save_encoder
+from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
@@ -10,6 +11,7 @@ from ssl_lab.records.run import RunFolder, find_run, identity_hash
 
 __all__ = [
     "Checkpoints",
+    "FiniteLoss",
     "HashedCheckpointIO",
     "MetricsLog",
     "Progress",
