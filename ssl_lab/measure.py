@@ -54,7 +54,11 @@ def measure(config: dict[str, Any]) -> None:
         subject = make_subject(candidate.encoder, sets, picked, config["batch_size"])
         lines += results(candidate, subject, config, data)
     title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
-    Console(soft_wrap=True).print(results_table(lines, title))
+    console = Console(soft_wrap=True)
+    console.print(results_table(lines, title))
+    console.print(
+        f"run   {folder.path}\nnext: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False
+    )
 
 
 def results(candidate: Candidate, subject: Subject, config: dict[str, Any], data: ImageData) -> list[dict[str, Any]]:
