@@ -47,7 +47,9 @@ def first_step() -> float:
         began = time.perf_counter()
         line = [sys.executable, "-m", "ssl_lab.train", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            line, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             while not any(file.stat().st_size for file in Path(folder).rglob("metrics.jsonl")):
                 if process.poll():
                     raise RuntimeError(f"{' '.join(line)} failed")
