@@ -73,7 +73,7 @@ def test_the_queue_may_be_overwritten_before_the_backward_pass() -> None:
             old.zero_()
         loss.backward()
         gradients.append(q.grad)
-    assert torch.equal(*gradients)  # type: ignore[arg-type]
+    assert torch.equal(*gradients)
 
 
 def test_nt_xent_is_info_nce_whose_queue_is_the_rest_of_the_batch() -> None:

@@ -43,11 +43,11 @@ def test_running_averages_move_once_and_not_again_in_the_backward_pass() -> None
     method = make("method.microbatch=6")
     norm = next(m for m in method.modules() if isinstance(m, nn.BatchNorm2d))
     step = method.step(IMAGES, Draws(0, 3, 12))
-    after_forward = [norm.running_mean.clone(), norm.running_var.clone(), int(norm.num_batches_tracked)]  # type: ignore[union-attr, arg-type]
+    after_forward = [norm.running_mean.clone(), norm.running_var.clone(), int(norm.num_batches_tracked)]
     step.loss.backward()
-    assert torch.equal(norm.running_mean, after_forward[0])  # type: ignore[arg-type]
-    assert torch.equal(norm.running_var, after_forward[1])  # type: ignore[arg-type]
-    assert int(norm.num_batches_tracked) == after_forward[2]  # type: ignore[arg-type]
+    assert torch.equal(norm.running_mean, after_forward[0])
+    assert torch.equal(norm.running_var, after_forward[1])
+    assert int(norm.num_batches_tracked) == after_forward[2]
     assert norm.momentum == 0.1
 
 
@@ -56,11 +56,11 @@ def test_parts_that_are_alike_move_the_averages_as_one_pass() -> None:
     rows = torch.randn(4, 3, requires_grad=True)
     in_parts(lambda start, stop: (norm(rows),), norm, 8, 4)
     whole(rows)
-    assert torch.allclose(norm.running_mean, whole.running_mean)  # type: ignore[arg-type]
+    assert torch.allclose(norm.running_mean, whole.running_mean)
     with moving(norm, 0.0):
-        before = norm.running_mean.clone()  # type: ignore[union-attr]
+        before = norm.running_mean.clone()
         norm(rows + 5)
-        assert torch.equal(norm.running_mean, before)  # type: ignore[arg-type]
+        assert torch.equal(norm.running_mean, before)
 
 
 def test_only_a_part_is_held_at_a_time() -> None:

@@ -55,7 +55,7 @@ def test_the_queue_is_read_before_it_is_written() -> None:
     method = moco()
     before, seen = method.queue.keys.clone(), []
     loss = method.loss
-    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)  # type: ignore[assignment, func-returns-value]
+    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)
     method.step(images(), Draws(0, 0, 16))
     assert torch.equal(seen[0], before)
     assert not torch.equal(method.queue.keys, before)
@@ -66,7 +66,7 @@ def test_a_symmetric_step_scores_no_key_among_its_own_negatives() -> None:
     method = moco("moco_v2_symmetric")
     seen: list[Tensor] = []
     loss = method.loss
-    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)  # type: ignore[assignment, func-returns-value]
+    method.loss = lambda q, k, queue: seen.append(queue.clone()) or loss(q, k, queue)
     method.step(images(), Draws(0, 0, 16))
     assert torch.equal(*seen)
     assert int(method.queue.position) == 32
@@ -85,11 +85,11 @@ def test_the_teacher_moves_its_parameters_and_keeps_its_own_buffers() -> None:
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(1)
-        student[1].running_mean.add_(5)  # type: ignore[operator, union-attr]
+        student[1].running_mean.add_(5)
     teacher.move([student], momentum=0.9)
     for now, then in zip(teacher.parameters(), before, strict=True):
         assert torch.allclose(now, then + 0.1)
-    assert teacher.networks[0][1].running_mean.abs().sum() == 0  # type: ignore[index]
+    assert teacher.networks[0][1].running_mean.abs().sum() == 0
 
 
 def test_the_teacher_starts_as_the_student_stands_after_it_saw_the_data() -> None:
@@ -124,12 +124,12 @@ def test_a_split_batch_norm_is_plain_batch_norm_of_each_part() -> None:
     split = SplitBatchNorm(3, splits=2).double()
     plain = nn.BatchNorm2d(3).double()
     assert torch.allclose(split(inputs), torch.cat([plain(inputs[:4]), plain(inputs[4:])]))
-    assert int(split.num_batches_tracked) == 1  # type: ignore[arg-type]
+    assert int(split.num_batches_tracked) == 1
     one = SplitBatchNorm(3, splits=2).double()
     one(torch.cat([inputs[:4], inputs[:4]]))
     whole = nn.BatchNorm2d(3).double()
     whole(inputs[:4])
-    assert torch.allclose(one.running_mean, whole.running_mean)  # type: ignore[arg-type]  # two alike move it as one
+    assert torch.allclose(one.running_mean, whole.running_mean)  # two alike move it as one
     split.eval()
     assert torch.equal(
         split(inputs), F.batch_norm(inputs, split.running_mean, split.running_var, split.weight, split.bias)

@@ -1,7 +1,7 @@
 """The gradient of a large batch in the memory of a small one."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,11 @@ def in_parts(
     """
     starts = range(0, n, size)
 
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Around the forward pass of a part, and around making it again."""
+        return moving(network, 1 / len(starts)), moving(network, 0.0)
+
     def part(start: int) -> tuple[Tensor, ...]:
-        contexts = lambda: (moving(network, 1 / len(starts)), moving(network, 0.0))  # noqa: E731  # torch calls it
         return checkpoint(embed, start, min(start + size, n), use_reentrant=False, context_fn=contexts)
 
     return tuple(torch.cat(same) for same in zip(*(part(start) for start in starts), strict=True))

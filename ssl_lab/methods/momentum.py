@@ -18,10 +18,31 @@ from ssl_lab.types import Step
 from ssl_lab.views import Views
 
 
-class MoCo(Method):
+class Taught(Method):
+    """A method with a teacher that follows its backbone and its projector.
+
+    projector: from the width of the features to a module.
+    """
+
+    def __init__(self, projector: Callable[[int], nn.Module], **parts: Any):
+        super().__init__(**parts)
+        self.projector = projector(self.encoder.num_features)
+        self.teacher = Teacher(*self.students)
+
+    @property
+    def students(self) -> tuple[nn.Module, nn.Module]:
+        """What the teacher follows."""
+        return self.encoder.backbone, self.projector
+
+    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        super().prepare(images)
+        self.teacher.copy(self.students)
+
+
+class MoCo(Taught):
     """A query finds its key among the keys of earlier batches (He et al. 2020, arXiv 1911.05722).
 
-    projector: from the width of the features to a module. loss: of queries, their keys and the queue; `info_nce`.
+    loss: of queries, their keys and the queue; `info_nce`.
     views: of an image; the first is the query's, the second the key's.
     queue_size: keys kept. momentum: of the key encoder, which moves once an update.
     splits: parts of the global batch with batch-norm statistics of their own; the keys are normalised in another order
@@ -31,7 +52,6 @@ class MoCo(Method):
 
     def __init__(
         self,
-        projector: Callable[[int], nn.Module],
         loss: Callable[..., Tensor],
         views: Views,
         queue_size: int = 65536,
@@ -46,25 +66,13 @@ class MoCo(Method):
             raise ValueError(
                 f"method.views.count={views.count}: MoCo takes a query and a key; set method.views.count=2"
             )
-        self.projector = projector(self.encoder.num_features)
         if splits > 1:
-            split_batch_norms(self.encoder, splits)
-            split_batch_norms(self.projector, splits)
+            split_batch_norms(self, splits)
         self.loss, self.views = loss, views
         self.momentum, self.splits, self.symmetric = momentum, splits, symmetric
-        self.teacher = Teacher(*self.students)
         self.queue = Queue(queue_size, int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
         self.views_per_image = 4 if symmetric else 2
         self.fewest_rows = 2 * splits
-
-    @property
-    def students(self) -> tuple[nn.Module, nn.Module]:
-        """What the teacher follows."""
-        return self.encoder.backbone, self.projector
-
-    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        super().prepare(images)
-        self.teacher.copy(self.students)
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
         norms = f"in {self.splits} parts, keys in another order" if self.splits > 1 else "over the whole batch"
@@ -113,7 +121,7 @@ class MoCoV2(MoCo):
     """MoCo with an MLP, blur, a cosine and T = 0.2 (Chen, Fan, Girshick, He 2020, arXiv 2003.04297)."""
 
 
-class MoCoV3(Method):
+class MoCoV3(Taught):
     """No queue: the batch's other keys are the negatives (Chen, Xie, He 2021, arXiv 2104.02057).
 
     Both views are query once and key once; the losses are added. A predictor follows the query's projector. The
@@ -126,7 +134,6 @@ class MoCoV3(Method):
 
     def __init__(
         self,
-        projector: Callable[[int], nn.Module],
         predictor: Callable[[int], nn.Module],
         loss: Callable[..., Tensor],
         views: Views,
@@ -137,19 +144,8 @@ class MoCoV3(Method):
         check_loss(loss, "views")
         if views.count != 2:
             raise ValueError(f"method.views.count={views.count}: MoCo v3 compares two views; set method.views.count=2")
-        self.projector = projector(self.encoder.num_features)
         self.predictor = predictor(int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
         self.loss, self.views, self.momentum = loss, views, momentum
-        self.teacher = Teacher(*self.students)
-
-    @property
-    def students(self) -> tuple[nn.Module, nn.Module]:
-        """What the teacher follows."""
-        return self.encoder.backbone, self.projector
-
-    def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        super().prepare(images)
-        self.teacher.copy(self.students)
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
         return accumulation_remarks(accumulate)

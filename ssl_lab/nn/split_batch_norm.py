@@ -49,6 +49,7 @@ def split_batch_norms(module: nn.Module, splits: int) -> nn.Module:
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, SplitBatchNorm):
             split = SplitBatchNorm(child.num_features, splits, child.eps, child.momentum or 0.0, child.affine)
             split.load_state_dict(child.state_dict())
+            split.weight, split.bias = child.weight, child.bias  # themselves: a teacher's take no gradient
             setattr(module, name, split)
         else:
             split_batch_norms(child, splits)
