@@ -7,6 +7,10 @@ from torch import Tensor
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, the digits torchvision uses
 
+# CIE 1931, 2 degrees, D65: linear sRGB to XYZ, and the XYZ of white. The digits scikit-image uses.
+_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+
 
 def to_float(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Stored bytes as numbers in [0, 1]."""
@@ -61,3 +65,46 @@ def luma(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
 def grayscale(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
     """The images without their colour, still of three channels."""
     return luma(images).expand_as(images)
+
+
+def lab(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """CIE L*a*b* of sRGB images: lightness in [0, 100], then green to red and blue to yellow in some [-110, 110]."""
+    return torch.cat([lightness(images), chroma(images)], 1)
+
+
+def lightness(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """L* of sRGB images, in [0, 100]."""
+    return 116 * _root(_relative(_linear(images), 1)) - 16
+
+
+def chroma(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2 h w"]:
+    """a* and b* of sRGB images."""
+    linear = _linear(images)
+    x, y, z = (_root(_relative(linear, i)) for i in range(3))
+    return torch.cat([500 * (x - y), 200 * (y - z)], 1)
+
+
+def rgb(lab_images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """sRGB of CIE L*a*b* images, cut to [0, 1] where a screen cannot show the colour."""
+    light, a, b = lab_images.split(1, 1)
+    y = (light + 16) / 116
+    roots = torch.cat([y + a / 500, y, (y - b / 200).clamp_(min=0)], 1)
+    xyz = torch.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * 3 * (6 / 29) ** 2)
+    xyz = xyz * xyz.new_tensor(_WHITE).view(3, 1, 1)
+    inverse = torch.linalg.inv(xyz.new_tensor(_XYZ).double()).to(xyz)
+    linear = torch.einsum("ij,njhw->nihw", inverse, xyz).clamp_(0, 1)
+    return torch.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def _linear(images: Tensor) -> Tensor:
+    return torch.where(images > 0.04045, ((images + 0.055) / 1.055) ** 2.4, images / 12.92)
+
+
+def _relative(linear: Tensor, i: int) -> Tensor:
+    """X, Y or Z over that of white."""
+    row = linear.new_tensor(_XYZ[i]).view(3, 1, 1)
+    return (linear * row).sum(1, keepdim=True) / _WHITE[i]
+
+
+def _root(t: Tensor) -> Tensor:
+    return torch.where(t > (6 / 29) ** 3, t ** (1 / 3), t / (3 * (6 / 29) ** 2) + 4 / 29)

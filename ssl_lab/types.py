@@ -28,8 +28,9 @@ class TaskBatch(NamedTuple):
     """What a pretext task makes of images: inputs, what to predict, and which image each row came from."""
 
     inputs: Tensor  # (m, k, c, h, w) float
-    targets: Tensor  # (m,) classes, or dense
+    targets: Tensor  # (m,) classes, or dense (m, c, h, w)
     source: Tensor  # (m,) row of the image in the batch
+    weights: Tensor | None = None  # (m, 1, h, w) how much each pixel of dense targets counts, mean 1; none: all alike
 
 
 class Result(NamedTuple):

@@ -72,7 +72,6 @@ def test_saved_and_loaded_a_method_gives_the_same_loss(name: str, tmp_path: Any)
 
 
 TWO_VIEW = ["simclr", "barlow_twins", "vicreg"]
-PRETEXT = ["rotation", "jigsaw", "context"]
 
 
 @pytest.mark.parametrize("backbone", cli.options()["backbone"])
@@ -106,15 +105,36 @@ def test_moco_v3_takes_every_two_view_loss(loss: str) -> None:
     assert torch.isfinite(make("moco_v3", f"loss={loss}").step(images(), draws()).loss)
 
 
-@pytest.mark.parametrize("task", cli.options()["task"])
-@pytest.mark.parametrize("head", cli.options()["head"])
+DENSE_TASKS = ["colorization", "inpainting", "inpainting_regions"]
+DENSE_HEADS = ["upsampler", "hypercolumn"]
+CLASS_TASKS = sorted(set(cli.options()["task"]) - set(DENSE_TASKS))
+CLASS_HEADS = sorted(set(cli.options()["head"]) - set(DENSE_HEADS))
+
+
+@pytest.mark.parametrize("task", CLASS_TASKS)
+@pytest.mark.parametrize("head", CLASS_HEADS)
 def test_every_task_takes_every_head(task: str, head: str) -> None:
-    size = "data.store_size=64"
-    config, _ = cli.compose("train", ["method=rotation", f"task={task}", f"head={head}", *SMALL, size])
-    method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
-    step = method.step(images(), draws())
+    step = make("rotation", f"task={task}", f"head={head}", "data.store_size=64").step(images(), draws())
     assert torch.isfinite(step.loss)
     assert 0 <= step.logs["pretext_top1"] <= 1
+    assert 0 < step.logs["pretext_chance"] <= 0.25
+
+
+@pytest.mark.parametrize("head", DENSE_HEADS)
+@pytest.mark.parametrize(
+    ("method", "task", "loss"),
+    [
+        ("colorization", "colorization", "soft_cross_entropy"),
+        ("colorization", "colorization", "squared_error"),
+        ("inpainting", "inpainting", "squared_error"),
+        ("inpainting", "inpainting_regions", "squared_error"),
+    ],
+)
+def test_every_dense_task_takes_every_dense_head_and_loss(method: str, task: str, loss: str, head: str) -> None:
+    made = make(method, f"task={task}", f"head={head}", f"loss={loss}")
+    made.prepare(images())
+    assert torch.isfinite(made.step(images(), draws()).loss)
+    assert made.preview(images()).shape == (16, 3, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +148,14 @@ def test_every_task_takes_every_head(task: str, head: str) -> None:
         (["method=moco_v2", "loss=barlow_twins"], "loss"),
         (["method=jigsaw", "task=jigsaw_3x3", "data.store_size=8"], "tile"),
         (["method=context", "data.store_size=16"], "patches"),
+        (["method=colorization", "loss=cross_entropy"], "loss=soft_cross_entropy"),
+        (["method=colorization", "head=linear"], "head=upsampler"),
+        (["method=colorization", "data.store_size=30"], "divisor"),
+        (["method=colorization", "task=rotation"], "task"),
+        (["method=inpainting", "loss=soft_cross_entropy"], "loss=squared_error"),
+        (["method=inpainting", "method.task.fraction=0.001", "data.store_size=8"], "pixel"),
+        (["method=rotation", "task=inpainting"], "task=rotation"),
+        (["method=rotation", "head=upsampler"], "head=linear"),
         (["method=barlow_twins", "views=simclr_cifar_4x20"], "count=2"),
         (["method=simclr", "views=shift_flip"], "count=2"),
     ],

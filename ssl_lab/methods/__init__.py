@@ -1,6 +1,7 @@
 """The ideas: each method is a LightningModule composed from its parts."""
 
 from ssl_lab.methods.base import Method
+from ssl_lab.methods.dense import Colorization, ContextEncoder, Dense
 from ssl_lab.methods.flops import flops_per_image
 from ssl_lab.methods.momentum import MoCo, MoCoV1, MoCoV2, MoCoV3
 from ssl_lab.methods.pretext import ContextPrediction, JigsawPuzzle, Pretext, RotNet
@@ -8,7 +9,10 @@ from ssl_lab.methods.two_view import BarlowTwins, SimCLR, TwoView, VICReg
 
 __all__ = [
     "BarlowTwins",
+    "Colorization",
+    "ContextEncoder",
     "ContextPrediction",
+    "Dense",
     "JigsawPuzzle",
     "Method",
     "MoCo",

@@ -26,6 +26,7 @@ class Method(LightningModule, ABC):
     """
 
     fewest_rows = 4  # a step needs, to be counted
+    whole_images = True  # false where the backbone saw tiles, patches or holes, which its batch norm then expects
     views_per_image = 1  # images the backbone sees for each one of the batch; for the record of a run's cost
 
     def __init__(self, backbone: nn.Module, optim: OptimRecipe, preprocessing: dict[str, Any], seed: int):

@@ -4,32 +4,36 @@ import inspect
 from collections.abc import Callable
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
-Kind = Literal["views", "queue", "targets"]
+Kind = Literal["views", "queue", "targets", "distribution", "values"]
 
-_WORDS: dict[str, tuple[str, str]] = {
+_WORDS: dict[Kind, tuple[str, str]] = {
     "views": ("compares projections of views", "nt_xent"),
     "queue": ("compares queries, keys and a queue", "info_nce"),
-    "targets": ("compares answers with targets", "cross_entropy"),
+    "targets": ("compares answers with classes", "cross_entropy"),
+    "distribution": ("compares answers with a distribution at every pixel", "soft_cross_entropy"),
+    "values": ("compares answers with values at every pixel", "squared_error"),
 }
 
 
-def check_loss(loss: Callable[..., Tensor], kind: Kind, views: int = 2) -> None:
-    """Refuse a loss of another kind, told by the names of what it takes: `targets`, `queue`, or else one name a view.
+def check_loss(loss: Callable[..., Tensor], *kinds: Kind, views: int = 2) -> Kind:
+    """Refuse a loss of another kind than these, told by the names of what it takes; return its kind.
 
+    One that takes none of `queue`, `targets`, `distribution` and `values` compares views, one name a view.
     views: how many projections the method hands over. Raises ValueError.
     """
     parameters = inspect.signature(loss).parameters
     name = getattr(getattr(loss, "func", loss), "__name__", "it")
-    found = next((word for word in ("targets", "queue") if word in parameters), "views")
-    if found != kind:
+    found: Kind = next((word for word in _WORDS if word in parameters), "views")
+    if found not in kinds:
+        needed = " or ".join(_WORDS[kind][0] for kind in kinds)
+        options = " or ".join(f"loss={_WORDS[kind][1]}" for kind in kinds)
         raise ValueError(
-            f"method.loss: {name} {_WORDS[found][0]}, and this method needs one that {_WORDS[kind][0]}: "
-            f"set loss={_WORDS[kind][1]}"
+            f"method.loss: {name} {_WORDS[found][0]}, and this method needs one that {needed}: set {options}"
         )
-    if kind != "views":
-        return
+    if found != "views":
+        return found
     if views < 2:
         raise ValueError(f"method.views.count={views}: there is nothing to compare; set method.views.count=2 or more")
     taken = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
@@ -38,4 +42,25 @@ def check_loss(loss: Callable[..., Tensor], kind: Kind, views: int = 2) -> None:
         raise ValueError(
             f"method.loss: {name} compares {len(taken)} views, and method.views.count={views}: "
             f"set method.views.count={len(taken)}, or loss=nt_xent, which takes any number"
+        )
+    return found
+
+
+def another_task(task: nn.Module, option: str) -> ValueError:
+    """The refusal of a task that does not promise what a method needs."""
+    return ValueError(
+        f"method.task: {type(task).__name__} does not ask what this method answers: set task={option}, or the method "
+        "of that task"
+    )
+
+
+def check_head(head: Callable[..., nn.Module], dense: bool) -> None:
+    """Refuse a head that answers once an image where every pixel asks, and the other way round. Raises ValueError."""
+    answers_pixels = "stage_channels" in inspect.signature(head).parameters
+    name = getattr(getattr(head, "func", head), "__name__", "it")
+    if answers_pixels != dense:
+        found, needed = ("every pixel", "every image") if answers_pixels else ("every image", "every pixel")
+        option = "upsampler" if dense else "linear"
+        raise ValueError(
+            f"method.head: {name} answers once for {found}, and this method asks for {needed}: set head={option}"
         )

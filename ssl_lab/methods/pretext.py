@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import check_loss
+from ssl_lab.methods.fit import another_task, check_head, check_loss
 from ssl_lab.methods.two_view import at_least_float32
 from ssl_lab.types import Step, TaskBatch
 from ssl_lab.views import Views
@@ -37,7 +37,7 @@ class Pretext(Method):
 
     def __init__(
         self,
-        task: Task,
+        task: nn.Module,  # a Task
         head: Callable[[int, int], nn.Module],
         loss: Callable[[Tensor, Tensor], Tensor],
         views: Views,
@@ -45,6 +45,9 @@ class Pretext(Method):
     ):
         super().__init__(**parts)
         check_loss(loss, "targets")
+        if not isinstance(task, Task):
+            raise another_task(task, "rotation")
+        check_head(head, dense=False)
         task.check(views.sizes[0])
         self.task, self.loss, self.views = task, loss, views
         self.head = head(task.num_inputs * self.encoder.num_features, task.num_outputs)
@@ -59,7 +62,7 @@ class Pretext(Method):
             loss = self.loss(answers, questions.targets)
         right = (answers.argmax(1) == questions.targets).float().mean()
         mean = per_source(features.detach().mean(1), questions.source, len(inputs))
-        return Step(loss, mean, {"pretext_top1": right})
+        return Step(loss, mean, {"pretext_top1": right, "pretext_chance": right.new_tensor(1 / self.task.num_outputs)})
 
     def embed(self, inputs: Float[Tensor, "m k c h w"]) -> Float[Tensor, "m k d"]:
         """Features of each image of each question."""
@@ -75,9 +78,13 @@ class RotNet(Pretext):
 class JigsawPuzzle(Pretext):
     """Jigsaw: which order of the tiles (Noroozi and Favaro 2016, arXiv 1603.09246); use `task=jigsaw`."""
 
+    whole_images = False
+
 
 class ContextPrediction(Pretext):
     """Context prediction: which neighbour (Doersch, Gupta, Efros 2015, arXiv 1505.05192); use `task=context`."""
+
+    whole_images = False
 
 
 def per_source(features: Float[Tensor, "m d"], source: Tensor, n: int) -> Float[Tensor, "{n} d"]:

@@ -39,7 +39,7 @@ class TwoView(Method):
         super().__init__(**parts)
         if microbatch is not None and microbatch < 1:
             raise ValueError(f"method.microbatch={microbatch}: at least one image is embedded at a time; null for all")
-        check_loss(loss, "views", views.count)
+        check_loss(loss, "views", views=views.count)
         self.projector = projector(self.encoder.num_features)
         self.loss = loss
         self.views = views

@@ -1,6 +1,7 @@
 """Networks: backbones, heads, what teaches them, and the Encoder."""
 
 from ssl_lab.nn.convnet import ConvNet
+from ssl_lab.nn.dense_heads import Hypercolumn, Upsampler
 from ssl_lab.nn.encoder import Encoder
 from ssl_lab.nn.mlp import MLP, classifier
 from ssl_lab.nn.queue import Queue
@@ -13,11 +14,13 @@ __all__ = [
     "MLP",
     "ConvNet",
     "Encoder",
+    "Hypercolumn",
     "Queue",
     "ResNet",
     "SplitBatchNorm",
     "Teacher",
     "TimmBackbone",
+    "Upsampler",
     "classifier",
     "split_batch_norms",
 ]

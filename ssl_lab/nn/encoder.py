@@ -1,7 +1,7 @@
 """What evaluation sees: raw images in, features out."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ class Encoder(nn.Module):
     backbone: gives the features and their number.
     mean, std: of the training images, each channel, in [0, 1].
     resize: short side in pixels before the crop; null keeps the size. crop: side of the centre crop; null keeps all.
+    color: "rgb", or "lightness" alone, in all three channels, for backbones that learned to tell the colours.
     """
 
     def __init__(
@@ -32,11 +33,12 @@ class Encoder(nn.Module):
         std: Sequence[float] = (0.25, 0.25, 0.25),
         resize: int | None = None,
         crop: int | None = None,
+        color: Literal["rgb", "lightness"] = "rgb",
     ):
         super().__init__()
         self.backbone = backbone
         self.mean, self.std = tuple(mean), tuple(std)
-        self.resize, self.crop = resize, crop
+        self.resize, self.crop, self.color = resize, crop, color
 
     @property
     def num_features(self) -> int:
@@ -46,12 +48,16 @@ class Encoder(nn.Module):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """All there is to know to build this encoder again around the same backbone."""
-        return {"mean": list(self.mean), "std": list(self.std), "resize": self.resize, "crop": self.crop}
+        units = {"mean": list(self.mean), "std": list(self.std)}
+        return units | {"resize": self.resize, "crop": self.crop, "color": self.color}
 
     def normalize(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Images in [0, 1] to the backbone's units, in the precision of its weights."""
-        weight = next(self.backbone.parameters(), images)
-        return pixels.normalize(images.to(weight.dtype), self.mean, self.std)
+        images = images.to(next(self.backbone.parameters(), images).dtype)
+        if self.color == "rgb":
+            return pixels.normalize(images, self.mean, self.std)
+        mean, std = sum(self.mean) / len(self.mean), sum(self.std) / len(self.std)  # one, so that no channel differs
+        return pixels.normalize(pixels.lightness(images) / 100, [mean], [std]).expand_as(images)
 
     def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 s s2"]:
         """Raw images to what the backbone sees in evaluation."""
