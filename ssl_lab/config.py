@@ -36,6 +36,7 @@ class Trainer:
     memory_format: Literal["auto", "channels_last", "contiguous"]
     max_epochs: int
     max_steps: int | None
+    max_flops: float | None
     accumulate_grad_batches: int
     log_every_n_steps: int
     checkpoint_minutes: float
@@ -64,6 +65,7 @@ class Evaluate:
     baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     precision: Literal["auto", "32-true", "bf16-mixed"]
+    recalibrate: bool | None
     batch_size: int
     force: bool
     paths: Paths

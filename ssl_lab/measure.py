@@ -12,7 +12,7 @@ from torch import nn
 from ssl_lab import hardware
 from ssl_lab.build import build
 from ssl_lab.data import ImageData, set_aside
-from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject
+from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, recalibrated
 from ssl_lab.hardware import Hardware
 from ssl_lab.nn import Encoder
 from ssl_lab.records import (
@@ -50,7 +50,7 @@ def measure(config: dict[str, Any]) -> None:
     sets = evaluation_sets(data, config["split"])
     picked = hardware.pick(config["accelerator"], precision=config["precision"])
     lines = []
-    for candidate in [*baselines(folder, config, data), trained(folder)]:
+    for candidate in [*baselines(folder, config, data), *trained(folder, sets, config["recalibrate"])]:
         subject = make_subject(candidate.encoder, sets, picked, config["batch_size"])
         lines += results(candidate, subject, config, data)
     title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
@@ -123,13 +123,20 @@ def make_subject(encoder: nn.Module, sets: Sets, picked: Hardware, batch_size: i
     return Subject(encoder.to(picked.device), sets, picked.device, picked.precision, batch_size)
 
 
-def trained(folder: RunFolder) -> Candidate:
-    """The encoder that a run left behind."""
+def trained(folder: RunFolder, sets: Sets, recalibrate: bool | None) -> Iterator[Candidate]:
+    """The encoder that a run left behind, and again with batch norm's statistics taken anew from clean images.
+
+    recalibrate: whether to; None where the backbone saw tiles, patches or holes in training.
+    """
     encoder, digest = load_encoder(folder.path)
     record = folder.record
     keys = ("seed", "commit", "dirty", "flops", "views_seen", "images_seen", "seconds")
     name = str(folder.config["method"]["_target_"]).rpartition(".")[2]
-    return Candidate(name, encoder, digest, folder, {key: record.get(key) for key in keys})
+    trained_by = {key: record.get(key) for key in keys}
+    yield Candidate(name, encoder, digest, folder, trained_by)
+    if recalibrate or (recalibrate is None and not record.get("whole_images", True)):
+        again = recalibrated(encoder, sets.fit)
+        yield Candidate(f"{name}, recalibrated", again, f"{digest}, recalibrated", folder, trained_by)
 
 
 def baselines(folder: RunFolder, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:

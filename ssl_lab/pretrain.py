@@ -21,6 +21,7 @@ from ssl_lab.records import (
     FiniteLoss,
     HashedCheckpointIO,
     MetricsLog,
+    Previews,
     Progress,
     RunFolder,
     StepMetrics,
@@ -45,12 +46,14 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         say(f"{folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={folder.path}")
         return
     method = make_method(config, data, picked)
+    flops = flops_per_image(method, data.sample(method.fewest_rows))
+    limit_steps(settings, flops * data.batch_size)
     checkpoint = newest_intact(folder.checkpoints, say)
     announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
     folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
     trainer = make_trainer(config, picked, folder, data)
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    finish(folder, config, method, trainer, data)
+    finish(folder, config, method, trainer, data, flops)
 
 
 def check_parts(config: dict[str, Any]) -> None:
@@ -58,6 +61,19 @@ def check_parts(config: dict[str, Any]) -> None:
     check_keywords(config)
     with torch.device("meta"):
         build(config["method"], preprocessing={}, seed=0)
+
+
+def limit_steps(settings: dict[str, Any], flops_per_step: float) -> None:
+    """Turn a limit of training compute into one of updates, and the schedule's length with it."""
+    if settings["max_flops"] is None:
+        return
+    steps = int(settings["max_flops"] / flops_per_step / settings["accumulate_grad_batches"])
+    if steps < 1:
+        raise ValueError(
+            f"trainer.max_flops={settings['max_flops']:g} does not pay for one step, which takes {flops_per_step:.3g}: "
+            "set it to more"
+        )
+    settings["max_steps"] = min(steps, settings["max_steps"] or steps)
 
 
 def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Method:
@@ -72,7 +88,9 @@ def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Me
 
 def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData, precision: str) -> RunFolder:
     """The folder that follows from a configuration; its hash covers what changes the result, and nothing else."""
-    duration = {key: config["trainer"][key] for key in ("max_epochs", "max_steps", "accumulate_grad_batches")}
+    duration = {
+        key: config["trainer"][key] for key in ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
+    }
     identity = {"method": config["method"], "data": data.identity, "seed": config["seed"], "precision": precision}
     parts = [str(choices[group]) for group in ("method", "backbone", "data")]
     name = "-".join([*parts, f"s{config['seed']}", identity_hash(identity | duration)])
@@ -85,7 +103,8 @@ def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, da
     metrics = MetricsLog(folder.metrics_file)
     checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
     every = settings["log_every_n_steps"]
-    watchers = [FiniteLoss(every), StepMetrics(every), *probes(config, data), Progress(data.batch_size)]
+    previews = Previews((data.val or data.pretrain).gather(torch.arange(8)), folder.path / "previews")
+    watchers = [FiniteLoss(every), StepMetrics(every), *probes(config, data), previews, Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,
         devices=picked.devices,
@@ -137,16 +156,19 @@ def announce(
         say(f"resumes  {checkpoint}")
 
 
-def finish(folder: RunFolder, config: dict[str, Any], method: Method, trainer: Trainer, data: ImageData) -> None:
+def finish(
+    folder: RunFolder, config: dict[str, Any], method: Method, trainer: Trainer, data: ImageData, flops: float
+) -> None:
     """Write the encoder and what the run took, and say what to do next."""
     images = trainer.fit_loop.epoch_loop.batch_progress.total.completed * data.batch_size
     seconds = next(c.seconds for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     folder.update(
+        whole_images=method.whole_images,
         encoder_sha256=save_encoder(method.encoder, config["method"]["backbone"], folder.path),
         images_seen=images,
         views_seen=images * method.views_per_image,
-        flops=images * flops_per_image(method, data.sample(method.fewest_rows)),
+        flops=images * flops,
         seconds=round(seconds, 1),
         last=figures,
         status="finished",

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, extract, knn, logistic
+from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, extract, knn, logistic, recalibrated
 from ssl_lab.evaluation.knn import predict
 from ssl_lab.evaluation.logistic import fit
 
@@ -125,3 +125,17 @@ def test_the_probe_lowers_k_to_the_smallest_class() -> None:
     bank_features, queries_features = RawPixels()(bank.images), RawPixels()(queries.images)
     expected = predict(bank_features, bank.labels, queries_features, 10, 0.1, 3) == queries.labels
     assert probe.measure(RawPixels(), torch.device("cpu"), "32-true") == pytest.approx(expected.float().mean().item())
+
+
+def test_recalibrating_takes_the_statistics_of_clean_images_and_nothing_else() -> None:
+    images = Images(90, 0)
+    encoder = nn.Sequential(RawPixels(), nn.BatchNorm1d(48)).eval()
+    encoder[1].running_mean.fill_(7.0)  # type: ignore[operator, union-attr]
+    encoder[1].weight.data.fill_(2.0)  # type: ignore[operator, union-attr]
+    again = recalibrated(encoder, images, batch_size=30)
+    pixels = RawPixels()(images.images)
+    expected = torch.stack([part.mean(0) for part in pixels.split(30)]).mean(0)
+    assert torch.allclose(again[1].running_mean, expected, atol=1e-6)  # type: ignore[index]
+    assert torch.equal(again[1].weight, encoder[1].weight)  # type: ignore[index]
+    assert (encoder[1].running_mean == 7).all()  # type: ignore[operator, arg-type]
+    assert not any(module.training for module in again.modules())

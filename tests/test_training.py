@@ -28,6 +28,26 @@ def train(out: Path, *overrides: str) -> dict[str, Any]:
     return find_run(out).record
 
 
+def test_a_limit_of_compute_ends_every_method_at_the_same_cost(tmp_path: Path) -> None:
+    for method in ("simclr", "rotation"):
+        record = train(tmp_path / method, f"method={method}", "trainer.max_flops=2e10", "probe=none")
+        assert 0.8 * 2e10 < record["flops"] <= 2e10
+        assert record["images_seen"] % 64 == 0
+    with pytest.raises(ValueError, match="max_flops"):
+        train(tmp_path / "none", "trainer.max_flops=1e6")
+
+
+def test_both_figures_are_shown_where_batch_norm_saw_parts(command: Command, tmp_path: Path) -> None:
+    trained = command("train", *TINY, "method=context", "trainer.max_epochs=1", "probe=none", "paths.out=runs")
+    assert trained.returncode == 0, trained.stderr
+    measured = ("run=runs", "protocol=[knn]", "protocols.knn.k=50", "paths.out=runs")
+    shown = command("evaluate", *measured)
+    assert "ContextPrediction, recalibrated" in shown.stdout, shown.stderr
+    results = read_results(find_run(tmp_path / "runs").results_file)
+    assert [line["name"] for line in results] == ["ContextPrediction", "ContextPrediction, recalibrated"]
+    assert "recalibrated" not in command("evaluate", *measured, "recalibrate=false").stdout
+
+
 def test_from_one_command_to_a_figure(command: Command, tmp_path: Path) -> None:
     """Train; the same command again skips; evaluate; evaluating again repeats nothing; the results say how."""
     arguments = [*TINY, "trainer.max_epochs=2", "paths.out=runs"]

@@ -4,6 +4,7 @@ from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
 from ssl_lab.evaluation.knn import knn
 from ssl_lab.evaluation.logistic import logistic
 from ssl_lab.evaluation.probe import KnnProbe
+from ssl_lab.evaluation.recalibrate import recalibrated
 from ssl_lab.evaluation.subject import Sets, Subject, extract
 
-__all__ = ["ColorStatistics", "KnnProbe", "RawPixels", "Sets", "Subject", "extract", "knn", "logistic"]
+__all__ = ["ColorStatistics", "KnnProbe", "RawPixels", "Sets", "Subject", "extract", "knn", "logistic", "recalibrated"]

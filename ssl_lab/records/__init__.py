@@ -4,6 +4,7 @@ from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_
 from ssl_lab.records.encoder_file import load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
+from ssl_lab.records.previews import Previews
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
 from ssl_lab.records.results import append_result, read_results, results_table, same_evaluation
@@ -14,6 +15,7 @@ __all__ = [
     "FiniteLoss",
     "HashedCheckpointIO",
     "MetricsLog",
+    "Previews",
     "Progress",
     "RunFolder",
     "StepMetrics",
