@@ -73,7 +73,7 @@ def ours_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageDat
     clock = Clock()
     run = RunFolder(folder)
     run.start(config)
-    trainer = make_trainer(config, picked, run, data)
+    trainer = make_trainer(config, picked, run, data, config["trainer"]["max_steps"])
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.fit(make_method(config, data, picked), datamodule=data)

@@ -47,11 +47,11 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         return
     method = make_method(config, data, picked)
     flops = flops_per_image(method, data.sample(method.fewest_rows))
-    limit_steps(settings, flops * data.batch_size)
+    max_steps = affordable_steps(settings, flops * data.batch_size)
     checkpoint = newest_intact(folder.checkpoints, say)
     announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
     folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
-    trainer = make_trainer(config, picked, folder, data)
+    trainer = make_trainer(config, picked, folder, data, max_steps)
     trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     finish(folder, config, method, trainer, data, flops)
 
@@ -63,17 +63,18 @@ def check_parts(config: dict[str, Any]) -> None:
         build(config["method"], preprocessing={}, seed=0)
 
 
-def limit_steps(settings: dict[str, Any], flops_per_step: float) -> None:
-    """Turn a limit of training compute into one of updates, and the schedule's length with it."""
+def affordable_steps(settings: dict[str, Any], flops_per_batch: float) -> int | None:
+    """Updates that end the run: what `max_flops` pays for, or `max_steps` where that is less; None for no end."""
+    steps: int | None = settings["max_steps"]
     if settings["max_flops"] is None:
-        return
-    steps = int(settings["max_flops"] / flops_per_step / settings["accumulate_grad_batches"])
-    if steps < 1:
+        return steps
+    affordable = int(settings["max_flops"] / flops_per_batch / settings["accumulate_grad_batches"])
+    if affordable < 1:
         raise ValueError(
-            f"trainer.max_flops={settings['max_flops']:g} does not pay for one step, which takes {flops_per_step:.3g}: "
-            "set it to more"
+            f"trainer.max_flops={settings['max_flops']:g} does not pay for one batch, which takes "
+            f"{flops_per_batch:.3g}: set it to more"
         )
-    settings["max_steps"] = min(steps, settings["max_steps"] or steps)
+    return affordable if steps is None else min(affordable, steps)
 
 
 def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Method:
@@ -97,8 +98,10 @@ def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData,
     return RunFolder(Path(config["paths"]["out"]) / str(choices.get("experiment") or "train") / name)
 
 
-def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, data: ImageData) -> Trainer:
-    """Lightning's trainer with our checkpoints, logs and probes."""
+def make_trainer(
+    config: dict[str, Any], picked: Hardware, folder: RunFolder, data: ImageData, max_steps: int | None = None
+) -> Trainer:
+    """Lightning's trainer with our checkpoints, logs and probes; `max_steps` end it before the epochs do."""
     settings = config["trainer"]
     metrics = MetricsLog(folder.metrics_file)
     checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
@@ -110,7 +113,7 @@ def make_trainer(config: dict[str, Any], picked: Hardware, folder: RunFolder, da
         devices=picked.devices,
         precision=picked.precision,  # type: ignore[arg-type]  # config.py knows Lightning's names
         max_epochs=settings["max_epochs"],
-        max_steps=settings["max_steps"] or -1,
+        max_steps=max_steps or -1,
         accumulate_grad_batches=settings["accumulate_grad_batches"],
         callbacks=[*watchers, checkpoints],  # last: a checkpoint holds what the others have done
         logger=[metrics, *loggers(config, folder)],

@@ -63,10 +63,11 @@ class Progress(Callback):
         """The state of a run in words."""
         rate = self._steps / max(1e-9, time.monotonic() - self._started)
         total = int(trainer.estimated_stepping_batches)
+        epochs = -(-total * trainer.accumulate_grad_batches // int(trainer.num_training_batches))
         left = (total - trainer.global_step) * trainer.accumulate_grad_batches / max(1e-9, rate)
         figures = trainer.callback_metrics
         parts = [
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            f"epoch {trainer.current_epoch + 1}/{epochs}",
             f"step {trainer.global_step}/{total}",
             f"{rate * self.batch_size:,.0f} images/s",
         ]
