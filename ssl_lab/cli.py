@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Train, check, near
+from ssl_lab.config import ConfigError, Evaluate, Table, Train, check, near
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -19,8 +19,9 @@ Run = Callable[[dict[str, Any], dict[str, Any]], None]
 COMMANDS = {
     "train": "pretrain an encoder; the same command resumes it, and skips it when finished",
     "evaluate": "measure a finished run under one or more protocols",
+    "table": "make the runs that a table needs, and print it; --plan lists what is missing",
 }
-_SCHEMAS = {"train": Train, "evaluate": Evaluate}
+_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table}
 
 
 def main() -> None:

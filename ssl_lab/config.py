@@ -72,6 +72,33 @@ class Evaluate:
     protocols: dict[str, Node]
 
 
+@dataclass
+class Table:
+    """The top level of `table.yaml`."""
+
+    name: str
+    seeds: list[int] | None
+    at_once: int
+    plan: bool
+    train: bool
+    split: Literal["test", "val"]
+    save: str | None
+    paths: Paths
+
+
+@dataclass
+class TableSpec:
+    """A file of `conf/table`."""
+
+    title: str
+    shared: list[str]
+    seeds: list[int]
+    protocols: list[str]
+    evaluation: list[str] | None  # further words for `evaluate`
+    baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
+    rows: dict[str, list[str]]
+
+
 # What the entry points hand to a node beside its own keys.
 GIVEN = {
     "data": {"seed"},

@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
     encoder: nn.Module
     digest: str  # tells its weights
     home: RunFolder
-    trained_by: dict[str, Any]  # seed, commit and cost of its training; empty for what was not trained
+    trained_by: dict[str, Any]  # seed, commit and cost of its training; seed and backbone of weights left random
 
 
 def measure(config: dict[str, Any]) -> None:
@@ -143,15 +143,15 @@ def baselines(folder: RunFolder, config: dict[str, Any], data: ImageData) -> Ite
     """The encoders without training that a configuration names, on a run's data; each has a folder of its own."""
     backbone, seed = folder.config["method"]["backbone"], folder.config["seed"]
     for name in config["baselines"]:
-        identity: dict[str, Any] = {"baseline": name, "data": data.identity}
+        made_by: dict[str, Any] = {}
         if name == "random_weights":
-            identity |= {"backbone": backbone, "seed": seed}
+            made_by = {"backbone": backbone, "seed": seed}
             encoder = random_encoder(backbone, data, seed)
         else:
             encoder = {"raw_pixels": RawPixels, "color_statistics": ColorStatistics}[name]()
-        digest = identity_hash(identity)
+        digest = identity_hash({"baseline": name, "data": data.identity} | made_by)
         home = RunFolder(Path(config["paths"]["out"]) / "baselines" / f"{name}-{data.source.name}-{digest}")
-        yield Candidate(name.replace("_", " "), encoder, digest, home, {})
+        yield Candidate(name.replace("_", " "), encoder, digest, home, made_by)
 
 
 def random_encoder(backbone: dict[str, Any], data: ImageData, seed: int) -> nn.Module:

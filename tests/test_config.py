@@ -29,7 +29,8 @@ def problems_of(*overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [(g, o) for g, found in OPTIONS.items() if g not in ("protocol", "experiment") for o in found]
+    ("group", "option"),
+    [(g, o) for g, found in OPTIONS.items() if g not in ("protocol", "experiment", "table") for o in found],
 )
 def test_every_option_composes(group: str, option: str) -> None:
     taker = {"task": ["method=rotation"], "head": ["method=rotation"], "predictor": ["method=moco_v3"]}

@@ -3,6 +3,7 @@
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
 from ssl_lab.records.encoder_file import load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
+from ssl_lab.records.ledger import baseline_results, finished_folders, read_ledger, same_run, summary, write_ledger
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Previews
 from ssl_lab.records.progress import Progress, duration
@@ -20,16 +21,22 @@ __all__ = [
     "RunFolder",
     "StepMetrics",
     "append_result",
+    "baseline_results",
     "commit",
     "duration",
     "find_run",
+    "finished_folders",
     "identity_hash",
     "load_encoder",
     "newest_intact",
     "provenance",
+    "read_ledger",
     "read_metrics",
     "read_results",
     "results_table",
     "same_evaluation",
+    "same_run",
     "save_encoder",
+    "summary",
+    "write_ledger",
 ]

@@ -1,0 +1,128 @@
+"""Tables: the runs they need are made once, and their cells say what was measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, TINY, Command
+
+from ssl_lab import cli
+from ssl_lab.config import ConfigError
+from ssl_lab.records import read_ledger, same_run
+from ssl_lab.tabulate import Known, interval, jobs_of, markdown, measured, read_spec, rows, spread
+
+SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    return {
+        "title": "digits",
+        "shared": SHARED,
+        "seeds": [0, 1, 2],
+        "protocols": ["knn"],
+        "evaluation": ["protocols.knn.k=50"],
+        "baselines": ["random_weights"],
+        "rows": {"SimCLR": ["method=simclr"], "Rotation": ["method=rotation"]},
+    } | changes
+
+
+def known(figures: dict[tuple[str, int], float], random: dict[int, float]) -> Known:
+    """Runs of a table with made figures."""
+    data = {"fingerprint": "x"}
+    runs = []
+    for job in jobs_of(spec(), [0, 1, 2]):
+        if (job.row, job.seed) in figures:
+            line = {"protocol": "knn", "split": "val", "name": job.row, "figures": {"top1": figures[job.row, job.seed]}}
+            cost = {"views_seen": 2e6, "flops": 1e14, "seconds": 60.0, "ending": {"train/loss": 1.0}}
+            runs.append({"config": job.config, "data": data, "results": [line], **cost})
+    baselines = [
+        {"protocol": "knn", "split": "val", "name": "random weights", "figures": {"top1": score}, "data": data}
+        | {"trained_by": {"seed": seed, "backbone": runs[0]["config"]["method"]["backbone"]}}
+        for seed, score in random.items()
+    ]
+    return Known(runs, baselines)
+
+
+def test_cells_are_means_and_paired_intervals_over_seeds() -> None:
+    simclr = {("SimCLR", 0): 0.5, ("SimCLR", 1): 0.6, ("SimCLR", 2): 0.7}
+    found = known(simclr | {("Rotation", 0): 0.4}, {0: 0.3, 1: 0.35, 2: 0.5})
+    lines = rows(spec(), jobs_of(spec(), [0, 1, 2]), found, "val")
+    random, ours, rotation = lines
+    assert random["knn %"] == "38.3 ± 10.4"
+    assert ours["knn %"] == "60.0 ± 10.0"
+    # differences 20, 25, 20: mean 21.67, deviation 2.887, t(0.975, 2) = 4.303
+    assert ours["knn over random"] == "+21.7 ± 7.2"
+    assert (ours["views"], ours["time"], ours["seeds"]) == ("2.00 M", "1 min 0 s", "3")
+    assert (rotation["knn %"], rotation["knn over random"]) == ("40.0", "+10.0")  # one seed: no interval
+    assert markdown(lines).splitlines()[0].startswith("| method | knn % | knn over random |")
+
+
+def test_spread_and_interval_of_nothing_are_empty() -> None:
+    assert (spread({}), interval([]), interval([0.1])) == ("", "", "+10.0")
+
+
+def test_a_run_that_lacks_a_protocol_or_the_split_is_to_be_measured() -> None:
+    run = known({("SimCLR", 0): 0.5}, {}).runs[0]
+    assert measured(run, ["knn"], "val")
+    assert not measured(run, ["knn", "logistic"], "val")
+    assert not measured(run, ["knn"], "test")
+    assert not measured(None, ["knn"], "val")
+
+
+def test_runs_are_told_apart_by_what_changes_their_result() -> None:
+    def config(*overrides: str) -> dict[str, Any]:
+        return cli.compose("train", [*SHARED, *overrides])[0]
+
+    assert same_run(config(), config("paths.out=elsewhere", "probe=knn", "data.root=here"))
+    for change in ("seed=1", "method.loss.temperature=0.3", "trainer.max_epochs=2", "data.batch_size=32"):
+        assert not same_run(config(), config(change))
+
+
+def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean cifar10-cpu"):
+        read_spec("cifar10-cp")
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(spec(seeds="all", colour="red")))
+    with pytest.raises(ConfigError, match="seeds") as caught:
+        read_spec(str(file))
+    assert any("colour" in problem for problem in caught.value.problems)
+    with pytest.raises(ConfigError, match="SimCLR: methd"):
+        jobs_of(spec(rows={"SimCLR": ["methd=simclr"]}), [0])
+
+
+@pytest.mark.parametrize("name", cli.options()["table"])
+def test_every_row_of_every_table_composes(name: str) -> None:
+    table = read_spec(name)
+    assert len(jobs_of(table, [0])) == len(table["rows"])
+    assert f"make table-{name}" in (cli.conf() / "table" / f"{name}.yaml").read_text()
+    assert f"table-{name}:" in (ROOT / "Makefile").read_text()
+
+
+def test_a_table_makes_its_runs_once(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows={"SimCLR": ["method=simclr"]})))
+    planned = command("table", "name=mine.yaml", "--plan")
+    assert "1 of them to make" in planned.stdout, planned.stderr
+    assert not (tmp_path / "outputs").exists()
+    made = command("table", "name=mine.yaml", "save=kept")
+    assert "SimCLR, seed 0: done" in made.stdout, made.stderr
+    row = next(line for line in made.stdout.splitlines() if line.startswith("| SimCLR"))
+    assert "+" in row or "-" in row
+    assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
+    assert "0 of them to make" in command("table", "name=mine.yaml", "--plan").stdout
+    lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
+    assert [set(line) == {"baseline"} for line in lines] == [False, True]
+    assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
+
+
+@pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
+def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> None:
+    table = read_spec(ledger.stem)
+    lines = read_ledger(ledger)
+    kept = Known(
+        [line for line in lines if "config" in line], [line["baseline"] for line in lines if "baseline" in line]
+    )
+    for split in ("val", "test"):
+        made = rows(table, jobs_of(table, table["seeds"]), kept, split)
+        if split == "val" or any(line.get("seeds") and line["knn %"] for line in made):
+            assert markdown(made) in (ROOT / "README.md").read_text()
