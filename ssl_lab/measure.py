@@ -79,7 +79,8 @@ def results(candidate: Candidate, subject: Subject, config: dict[str, Any], data
         if not known or config["force"]:
             began = time.monotonic()
             found = build(node, subject=subject)
-            line = asked | {"settings": found.settings, "figures": found.figures, "evaluated_by": commit()}
+            line = asked | {"settings": found.settings, "figures": found.figures, "shown": list(found.shown)}
+            line |= {"evaluated_by": commit()}
             when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             append_result(file, line | {"seconds": round(time.monotonic() - began, 2), "time": when})
             known = read_results(file)

@@ -1,10 +1,30 @@
 """Protocols and probes: pure functions of an encoder and data sets, and thin callbacks."""
 
 from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
+from ssl_lab.evaluation.cluster import cluster
+from ssl_lab.evaluation.few_label import few_label
 from ssl_lab.evaluation.knn import knn
 from ssl_lab.evaluation.logistic import logistic
 from ssl_lab.evaluation.probe import KnnProbe
 from ssl_lab.evaluation.recalibrate import recalibrated
+from ssl_lab.evaluation.retrieval import retrieval
+from ssl_lab.evaluation.robust import robust
+from ssl_lab.evaluation.stages import stages
 from ssl_lab.evaluation.subject import Sets, Subject, extract
 
-__all__ = ["ColorStatistics", "KnnProbe", "RawPixels", "Sets", "Subject", "extract", "knn", "logistic", "recalibrated"]
+__all__ = [
+    "ColorStatistics",
+    "KnnProbe",
+    "RawPixels",
+    "Sets",
+    "Subject",
+    "cluster",
+    "extract",
+    "few_label",
+    "knn",
+    "logistic",
+    "recalibrated",
+    "retrieval",
+    "robust",
+    "stages",
+]

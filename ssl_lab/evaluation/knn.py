@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.types import Result
 
@@ -26,7 +27,7 @@ def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
     bank, queries = subject.features(train), subject.features(test)
     predicted = predict(bank, bank_labels, queries, k, temperature, len(subject.sets.classes))
     settings = {"k": k, "temperature": temperature, "metric": "cosine", "bank": len(train), "views": "clean"}
-    return Result("knn", {"top1": float((predicted == labels).float().mean())}, settings)
+    return Result("knn", scores(predicted, labels, len(subject.sets.classes)), settings)
 
 
 @torch.inference_mode()

@@ -10,8 +10,11 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.types import Result
+
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 class Classifier(NamedTuple):
@@ -20,16 +23,38 @@ class Classifier(NamedTuple):
     weight: Float[Tensor, "c d"]
     bias: Float[Tensor, " c"]
 
+    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The class of the largest logit."""
+        return (features @ self.weight.T + self.bias).argmax(1)
+
     def accuracy(self, features: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> float:
         """Fraction of rows whose largest logit is the label's."""
-        return float(((features @ self.weight.T + self.bias).argmax(1) == labels).float().mean())
+        return float((self.predict(features) == labels).float().mean())
 
 
-def logistic(
-    subject: Subject,
-    penalties: Sequence[float] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-    max_iterations: int = 200,
-) -> Result:
+class Standardise(NamedTuple):
+    """Centre and scale of each feature, from the images that a probe is fitted on."""
+
+    mean: Float[Tensor, " d"]
+    std: Float[Tensor, " d"]
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "n d"]) -> "Standardise":
+        return cls(features.mean(0), features.std(0, correction=0).clamp_min(1e-6))
+
+    def __call__(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return (features - self.mean) / self.std
+
+
+class Chosen(NamedTuple):
+    """The classifier of the best penalty."""
+
+    classifier: Classifier
+    penalty: float
+    accuracy: float  # where the penalty was chosen
+
+
+def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_iterations: int = 200) -> Result:
     """Accuracy of L2-regularised logistic regression on cached clean features, fitted by L-BFGS.
 
     Minimises mean cross-entropy + penalty / 2 · |W|² on features standardised by the training set (as SimCLR's
@@ -38,25 +63,11 @@ def logistic(
     """
     sets = subject.sets
     num_classes = len(sets.classes)
-    train = subject.features(sets.fit)
-    mean, std = train.mean(0), train.std(0).clamp_min(1e-6)
-    select, test = ((subject.features(s) - mean) / std for s in (sets.select, sets.test))
-    train = (train - mean) / std
-    labels = subject.labels(sets.fit)
-    best, best_accuracy, best_penalty = None, -1.0, 0.0
-    start: Classifier | None = None
-    for penalty in sorted(penalties, reverse=True):  # from the smoothest problem on, each starts from the last
-        start = fit(train, labels, num_classes, penalty, max_iterations, start)
-        accuracy = start.accuracy(select, subject.labels(sets.select))
-        if accuracy > best_accuracy:
-            best, best_accuracy, best_penalty = start, accuracy, penalty
-    if best is None:
-        raise ValueError("protocols.logistic.penalties is empty; give at least one, such as [0.001]")
-    figures = {
-        "top1": best.accuracy(test, subject.labels(sets.test)),
-        "select_top1": best_accuracy,
-        "penalty": best_penalty,
-    }
+    standardise = Standardise.of(subject.features(sets.fit))
+    train, select, test = (standardise(subject.features(s)) for s in (sets.fit, sets.select, sets.test))
+    given = (train, subject.labels(sets.fit), select, subject.labels(sets.select))
+    chosen = choose(*given, num_classes, penalties, max_iterations)
+    figures = scores(chosen.classifier.predict(test), subject.labels(sets.test), num_classes)
     settings = {
         "penalties": list(penalties),
         "max_iterations": max_iterations,
@@ -64,7 +75,29 @@ def logistic(
         "chosen_on": len(sets.select),
         "views": "clean",
     }
-    return Result("logistic", figures, settings)
+    return Result("logistic", {**figures, "select_top1": chosen.accuracy, "penalty": chosen.penalty}, settings)
+
+
+def choose(
+    train: Float[Tensor, "n d"],
+    train_labels: Int[Tensor, " n"],
+    select: Float[Tensor, "m d"],
+    select_labels: Int[Tensor, " m"],
+    num_classes: int,
+    penalties: Sequence[float],
+    max_iterations: int,
+) -> Chosen:
+    """The classifier of `train` whose penalty does best on `select`. Raises ValueError when there is no penalty."""
+    best: Chosen | None = None
+    start: Classifier | None = None
+    for penalty in sorted(penalties, reverse=True):  # from the smoothest problem on, each starts from the last
+        start = fit(train, train_labels, num_classes, penalty, max_iterations, start)
+        accuracy = start.accuracy(select, select_labels)
+        if best is None or accuracy > best.accuracy:
+            best = Chosen(start, penalty, accuracy)
+    if best is None:
+        raise ValueError("protocols.logistic.penalties is empty; give at least one, such as [0.001]")
+    return best
 
 
 def fit(
@@ -75,7 +108,12 @@ def fit(
     max_iterations: int,
     start: Classifier | None = None,
 ) -> Classifier:
-    """Minimise mean cross-entropy + penalty / 2 · |W|² from `start`, or from zero."""
+    """Minimise mean cross-entropy + penalty / 2 · |W|² from `start`, or from zero.
+
+    Raises ValueError for a negative label: it is one that a protocol has no right to.
+    """
+    if (labels < 0).any():
+        raise ValueError("a probe was about to be fitted on a label outside its subset; this is an error of ours")
     d = features.shape[1]
 
     def unpack(flat: np.ndarray) -> Classifier:

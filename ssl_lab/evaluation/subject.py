@@ -55,8 +55,12 @@ class Subject:
     def features(self, images: LabelledImages) -> Float[Tensor, "n d"]:
         """Features of a set, in float32 on the device."""
         if id(images) not in self._features:
-            self._features[id(images)] = extract(self.encoder, images, self.device, self.precision, self.batch_size)
+            self._features[id(images)] = self.extract(images)
         return self._features[id(images)]
+
+    def extract(self, images: LabelledImages) -> Float[Tensor, "n d"]:
+        """The same, made anew and not kept."""
+        return extract(self.encoder, images, self.device, self.precision, self.batch_size)
 
     def labels(self, images: LabelledImages) -> Tensor:
         """Labels of a set on the device; ValueError when it has none."""

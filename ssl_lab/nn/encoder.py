@@ -68,6 +68,10 @@ class Encoder(nn.Module):
             floats = pixels.centre_crop(floats, self.crop)
         return self.normalize(floats)
 
+    def stages(self, images: UInt8[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The maps of the backbone's stages."""
+        return self.backbone.stages(self.prepare(images))  # type: ignore[operator, no-any-return]  # a Backbone has it
+
     def fit(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Let a backbone that starts from data see some unlabelled images before training; others need none."""
         if hasattr(self.backbone, "fit"):

@@ -27,18 +27,24 @@ def same_evaluation(line: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row an encoder, one column a protocol; below it the settings that made the figures."""
+    """One row an encoder, one column a figure that its protocol shows; below them the settings that made them."""
     protocols = list(dict.fromkeys(line["protocol"] for line in lines))
+    columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
     cells = {(line["name"], line["protocol"]): line for line in lines}
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "\n".join(describe(next(line for line in lines if line["protocol"] == p)) for p in protocols)
     table.add_column("encoder")
-    for protocol in protocols:
-        table.add_column(f"{protocol} top-1 %", justify="right")
+    for protocol, figure in columns:
+        table.add_column(f"{protocol} {figure.replace('top1', 'top-1')} %", justify="right")
     for name in dict.fromkeys(line["name"] for line in lines):
-        shown = [cells.get((name, protocol)) for protocol in protocols]
-        table.add_row(name, *("-" if line is None else f"{100 * line['figures']['top1']:.1f}" for line in shown))
+        table.add_row(name, *(cell(cells.get((name, protocol)), figure) for protocol, figure in columns))
     return table
+
+
+def cell(line: Mapping[str, Any] | None, figure: str) -> str:
+    """A figure in per cent; "-" where it was not measured."""
+    value = None if line is None else line["figures"].get(figure)
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def describe(line: Mapping[str, Any]) -> str:

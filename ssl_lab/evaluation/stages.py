@@ -1,0 +1,56 @@
+"""What each stage of a backbone knows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ssl_lab.evaluation.logistic import PENALTIES, Standardise, choose
+from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.subject import Subject
+from ssl_lab.types import Result
+
+
+class PooledStages(nn.Module):
+    """The features of every stage side by side, each averaged over a `grid` of cells."""
+
+    def __init__(self, encoder: Any, grid: int):
+        super().__init__()
+        self.encoder, self.pool = encoder, nn.AdaptiveAvgPool2d(grid)
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        return torch.cat([self.pool(x.float()).flatten(1) for x in self.encoder.stages(images)], 1)
+
+
+def stages(
+    subject: Subject, grid: int = 1, penalties: Sequence[float] = PENALTIES, max_iterations: int = 200
+) -> Result:
+    """Accuracy of logistic regression on each stage, averaged over a `grid` x `grid` of cells.
+
+    Pretext tasks often peak before the last stage, which answers their question (Kolesnikov, Zhai, Beyer 2019, arXiv
+    1901.09005). `top1` is that of the stage that does best on `sets.select`. Raises ValueError for an encoder without.
+    """
+    encoder: Any = subject.encoder
+    if not hasattr(encoder, "stages"):
+        raise ValueError(f"protocol=stages: {type(encoder).__name__} has no stages; leave it out of the baselines")
+    widths = [channels * grid**2 for channels in encoder.backbone.stage_channels]
+    sets, num_classes = subject.sets, len(subject.sets.classes)
+    every = replace(subject, encoder=PooledStages(encoder, grid), _features={})
+    parts = [every.features(s).split(widths, dim=1) for s in (sets.fit, sets.select, sets.test)]
+    labels = [subject.labels(s) for s in (sets.fit, sets.select, sets.test)]
+    figures: dict[str, Any] = {}
+    best = -1.0
+    for i, (train, select, test) in enumerate(zip(*parts, strict=True), start=1):
+        standardise = Standardise.of(train)
+        given = (standardise(train), labels[0], standardise(select), labels[1])
+        chosen = choose(*given, num_classes, penalties, max_iterations)
+        found = scores(chosen.classifier.predict(standardise(test)), labels[2], num_classes)
+        figures[f"stage{i}_top1"] = found["top1"]
+        if chosen.accuracy > best:
+            best, figures["top1"], figures["best_stage"] = chosen.accuracy, found["top1"], i
+    settings = {"grid": grid, "penalties": list(penalties), "max_iterations": max_iterations, "views": "clean"}
+    settings |= {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
+    return Result("stages", figures, settings, tuple(f"stage{i}_top1" for i in range(1, len(widths) + 1)))

@@ -1,0 +1,185 @@
+"""Protocols beyond kNN and logistic regression: by hand, against scikit-learn, and what they may not touch."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score
+from torch import Tensor, nn
+
+from ssl_lab.evaluation import RawPixels, Sets, Subject, cluster, few_label, logistic, retrieval, robust, stages
+from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
+from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
+from ssl_lab.evaluation.logistic import fit
+from ssl_lab.evaluation.scoring import scores
+from ssl_lab.nn import Encoder, ResNet
+
+
+class Images:
+    """A labelled set whose images are noise around the brightness of their class."""
+
+    def __init__(self, n: int, seed: int, classes: int = 3, size: int = 8):
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(n) % classes
+        noise = torch.randint(0, 160, (n, 3, size, size), generator=generator)
+        self.images = (noise + 40 * self.labels[:, None, None, None]).clamp(0, 255).to(torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self.images[index]
+
+    def subset(self, index: Tensor) -> Any:
+        raise AssertionError("not used here")
+
+
+def subject(encoder: nn.Module | None = None) -> Subject:
+    train = Images(120, 0)
+    sets = Sets(train, train, Images(30, 1), Images(60, 2), ["a", "b", "c"])
+    return Subject(encoder or RawPixels(), sets, torch.device("cpu"), batch_size=32)
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    labels, predicted = generator.integers(0, 4, 500), generator.integers(0, 4, 500)
+    labels[labels == 3] = 2  # a class without images
+    found = scores(torch.from_numpy(predicted), torch.from_numpy(labels), 4)
+    assert found["top1"] == pytest.approx((labels == predicted).mean())
+    assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, labels=[0, 1, 2], average="macro"))
+    assert found["per_class"][3] is None
+    assert found["per_class"][1] == pytest.approx((predicted[labels == 1] == 1).mean())
+    assert np.array(found["confusion"]).sum(1).tolist() == np.bincount(labels, minlength=4).tolist()
+
+
+def test_the_interval_is_that_of_drawing_the_images_again() -> None:
+    right = torch.arange(400) % 10 < 7
+    found = scores(right.long(), torch.ones(400, dtype=torch.long), 2)
+    generator = np.random.default_rng(0)
+    again = np.sort([generator.choice(right.numpy(), 400).mean() for _ in range(4000)])
+    assert found["top1_low"] == pytest.approx(again[100], abs=0.006)
+    assert found["top1_high"] == pytest.approx(again[3899], abs=0.006)
+
+
+def test_subsets_are_nested_stratified_and_fixed() -> None:
+    labels = torch.arange(1000) % 10
+    one, ten = subset(labels, 10, 0.01, draw=0), subset(labels, 10, 0.1, draw=0)
+    assert torch.bincount(labels[one]).tolist() == [1] * 10
+    assert torch.bincount(labels[ten]).tolist() == [10] * 10
+    assert set(one.tolist()) <= set(ten.tolist()) <= set(subset(labels, 10, 25, draw=0).tolist())
+    assert not torch.equal(ten, subset(labels, 10, 0.1, draw=1))
+    assert one.tolist() == [10, 34, 109, 127, 191, 218, 355, 423, 582, 736]  # the same on every machine
+    with pytest.raises(ValueError, match="100 or less"):
+        subset(labels, 10, 101, draw=0)
+
+
+def test_few_labels_touch_no_other_label() -> None:
+    s = subject()
+    rows = [subset(s.sets.train.labels, 3, 4, draw) for draw in range(2)]
+    first = few_label(s, amounts=[4], draws=2, penalties=[1e-2, 1.0])
+    spoiled = subject()
+    outside = torch.ones(120, dtype=torch.bool)
+    outside[torch.cat(rows)] = False
+    features = spoiled.features(spoiled.sets.train).clone()
+    features[outside] = 7.0
+    spoiled._features[id(spoiled.sets.train)] = features
+    assert few_label(spoiled, amounts=[4], draws=2, penalties=[1e-2, 1.0]).figures == first.figures
+    assert first.shown == ("4 a class",)
+    assert first.figures["4 a class, labels"] == 12
+
+
+def test_a_probe_refuses_a_label_it_has_no_right_to() -> None:
+    with pytest.raises(ValueError, match="outside its subset"):
+        fit(torch.rand(4, 2), torch.tensor([0, 1, -1, 0]), 2, 1e-2, 5)
+
+
+def test_the_penalty_is_chosen_inside_the_subset() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(40) % 2
+    x = torch.randn(40, 60, generator=generator)
+    x[:, 0] += 2 * y
+    chosen = cross_validated(x, y, 2, 5, [1e-6, 1.0], 50)
+    accuracy = {}
+    for penalty in (1e-6, 1.0):
+        right = 0
+        fold = torch.empty_like(y)
+        for k in range(2):
+            fold[y == k] = torch.arange(20) % 5
+        for held in range(5):
+            probe = fit(x[fold != held], y[fold != held], 2, penalty, 200)
+            right += int((probe.predict(x[fold == held]) == y[fold == held]).sum())
+        accuracy[penalty] = right
+    assert accuracy[1.0] != accuracy[1e-6]
+    assert chosen == max(accuracy, key=lambda p: accuracy[p])
+    assert cross_validated(x[:3], torch.tensor([0, 1, 2]), 3, 5, [1e-6], 50) == LONE
+
+
+def test_retrieval_is_average_precision() -> None:
+    s = subject()
+    found = retrieval(s, ks=[1, 3], chunk=7)
+    bank, queries = s.features(s.sets.train), s.features(s.sets.test)
+    similarity = nn.functional.normalize(queries, dim=1) @ nn.functional.normalize(bank, dim=1).T
+    labels, sought = s.labels(s.sets.train), s.labels(s.sets.test)
+    theirs = [average_precision_score(labels == own, row) for own, row in zip(sought, similarity, strict=True)]
+    assert found.figures["map"] == pytest.approx(np.mean(theirs), abs=1e-6)
+    nearest = labels[similarity.argmax(1)] == sought
+    assert found.figures["recall@1"] == pytest.approx(nearest.float().mean().item())
+    assert found.figures["recall@3"] >= found.figures["recall@1"]
+    with pytest.raises(ValueError, match="120 images"):
+        retrieval(s, ks=[500])
+
+
+def test_clusters_of_separate_classes_are_the_classes() -> None:
+    s = subject()
+    for images in (s.sets.train, s.sets.test):
+        labels = s.labels(images)
+        s._features[id(images)] = torch.eye(3)[labels] + 0.01 * torch.rand(len(labels), 3)
+    assert cluster(s).figures == pytest.approx({"nmi": 1.0, "ari": 1.0, "purity": 1.0})
+    for images in (s.sets.train, s.sets.test):
+        s._features[id(images)] = torch.rand(len(images), 3, generator=torch.Generator().manual_seed(0))
+    noise = cluster(s).figures
+    assert noise["nmi"] < 0.2
+    assert abs(noise["ari"]) < 0.1
+
+
+def test_stages_probe_each_stage_and_choose_on_validation() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ResNet(width=0.0625)).eval()
+    s = subject(encoder)
+    found = stages(s, penalties=[1e-3, 1e-1])
+    assert found.shown == tuple(f"stage{i}_top1" for i in (1, 2, 3, 4))
+    assert found.figures["top1"] == found.figures[f"stage{found.figures['best_stage']}_top1"]
+    assert found.figures["stage4_top1"] == pytest.approx(logistic(s, penalties=[1e-3, 1e-1]).figures["top1"])
+    before = [found.figures["best_stage"], found.figures["top1"]]
+    s.sets.test.labels = (s.sets.test.labels + 1) % 3  # type: ignore[operator, misc]
+    after = stages(s, penalties=[1e-3, 1e-1]).figures
+    assert after["best_stage"] == before[0]
+    assert after["top1"] != before[1]
+    with pytest.raises(ValueError, match="RawPixels has no stages"):
+        stages(subject())
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_grows_with_its_severity_and_follows_its_seed(name: str) -> None:
+    from skimage.data import astronaut
+
+    picture = torch.from_numpy(astronaut()[::8, ::8].copy()).movedim(-1, 0)[None]
+    away = [(corrupt(picture, name, s, seed=0).int() - picture.int()).abs().float().mean().item() for s in range(1, 6)]
+    assert torch.equal(corrupt(picture, name, 3, seed=1), corrupt(picture, name, 3, seed=1))
+    assert min(away) > 0.3
+    assert away[4] > away[0]
+    if name not in ("saturation", "pixelate"):  # which go both ways; which interferes with the grid
+        assert away == sorted(away)
+
+
+def test_robust_reports_clean_and_corrupted() -> None:
+    s = subject()
+    found = robust(s, corruptions=["gaussian_noise", "contrast"], severities=[1, 5])
+    assert found.figures["clean"] == pytest.approx(logistic(s).figures["top1"])
+    assert found.figures["corrupted"] == pytest.approx(
+        np.mean([found.figures[f"{n}_{k}"] for n in ("gaussian_noise", "contrast") for k in (1, 5)])
+    )
+    assert found.figures == robust(s, corruptions=["gaussian_noise", "contrast"], severities=[1, 5]).figures
+    with pytest.raises(ValueError, match="fog"):
+        robust(s, corruptions=["fog"])
