@@ -60,7 +60,9 @@ class Train:
 class Evaluate:
     """The top level of `evaluate.yaml`."""
 
-    run: str
+    run: str | None
+    weights: str | None
+    allow_partial: bool
     split: Literal["test", "val"]
     baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -70,6 +72,8 @@ class Evaluate:
     force: bool
     paths: Paths
     protocols: dict[str, Node]
+    method: dict[str, Node] | None = None  # the backbone of `weights`
+    data: Node | None = None
 
 
 @dataclass

@@ -19,9 +19,11 @@ from ssl_lab.records import (
     RunFolder,
     append_result,
     commit,
+    digest_of,
     find_run,
     identity_hash,
     load_encoder,
+    load_weights,
     read_results,
     results_table,
     same_evaluation,
@@ -35,30 +37,50 @@ class Candidate(NamedTuple):
     encoder: nn.Module
     digest: str  # tells its weights
     home: RunFolder
-    trained_by: dict[str, Any]  # seed, commit and cost of its training; seed and backbone of weights left random
+    trained_by: dict[str, Any]  # seed, commit and cost of its training; backbone and source of other weights
 
 
 def measure(config: dict[str, Any]) -> None:
     """Measure what the configuration names; what `results.jsonl` holds already is shown, not repeated."""
+    folder = run_of(config)
+    data = open_data(folder, config)
+    sets = evaluation_sets(data, config["split"])
+    picked = hardware.pick(config["accelerator"], precision=config["precision"])
+    backbone = (folder.config if folder else config)["method"]["backbone"]
+    beside = baselines(backbone, folder.config["seed"] if folder else 0, config, data)
+    main = trained(folder, sets, config["recalibrate"]) if folder else foreign(backbone, config, data)
+    lines = []
+    for candidate in [*beside, *main]:
+        subject = make_subject(candidate.encoder, sets, picked, config["batch_size"])
+        lines += results(candidate, subject, config, data)
+        home = candidate.home
+    title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
+    console = Console(soft_wrap=True)
+    console.print(results_table(lines, title))
+    console.print(
+        f"run   {home.path}\nnext: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False
+    )
+
+
+def run_of(config: dict[str, Any]) -> RunFolder | None:
+    """The run to measure; None for weights from elsewhere. Raises ValueError when neither or both are given."""
+    backbone = (config.get("method") or {}).get("backbone")
+    if config["run"] is None and (backbone is None or config.get("data") is None):
+        raise ValueError(
+            "run: missing; set run=<folder of a run>, or weights=<file> backbone=<what was trained> data=<what to "
+            "measure it on>, such as weights=resnet50.pth backbone=resnet50_imagenet data=stl10"
+        )
+    if config["run"] is None:
+        return None
+    if config["weights"] is not None or backbone is not None:
+        raise ValueError(f"run={config['run']} brings its own backbone and weights; leave out weights= and backbone=")
     folder = find_run(Path(config["run"]))
     if not folder.finished and config["split"] == "test":
         raise ValueError(
             f"{folder.path} has not finished, and the test split is for finished runs; "
             "give its training command again, or set split=val"
         )
-    data = open_data(folder, config)
-    sets = evaluation_sets(data, config["split"])
-    picked = hardware.pick(config["accelerator"], precision=config["precision"])
-    lines = []
-    for candidate in [*baselines(folder, config, data), *trained(folder, sets, config["recalibrate"])]:
-        subject = make_subject(candidate.encoder, sets, picked, config["batch_size"])
-        lines += results(candidate, subject, config, data)
-    title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
-    console = Console(soft_wrap=True)
-    console.print(results_table(lines, title))
-    console.print(
-        f"run   {folder.path}\nnext: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False
-    )
+    return folder
 
 
 def results(candidate: Candidate, subject: Subject, config: dict[str, Any], data: ImageData) -> list[dict[str, Any]]:
@@ -88,8 +110,15 @@ def results(candidate: Candidate, subject: Subject, config: dict[str, Any], data
     return lines
 
 
-def open_data(folder: RunFolder, config: dict[str, Any]) -> ImageData:
-    """The data of a run, with the paths of this evaluation; refused when its content is not what was trained on."""
+def open_data(folder: RunFolder | None, config: dict[str, Any]) -> ImageData:
+    """The data to measure on: what the configuration names, else that of the run.
+
+    With the paths of this evaluation; refused when the content is not what the run was trained on.
+    """
+    if folder is None or config.get("data") is not None:
+        given: ImageData = build(config["data"], seed=0)
+        given.open()
+        return given
     paths = {"cache": config["paths"]["cache"], "search": config["paths"]["data"]}
     data: ImageData = build({**folder.config["data"], **paths}, seed=folder.config["seed"])
     data.open()
@@ -140,9 +169,24 @@ def trained(folder: RunFolder, sets: Sets, recalibrate: bool | None) -> Iterator
         yield Candidate(f"{name}, recalibrated", again, f"{digest}, recalibrated", folder, trained_by)
 
 
-def baselines(folder: RunFolder, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
-    """The encoders without training that a configuration names, on a run's data; each has a folder of its own."""
-    backbone, seed = folder.config["method"]["backbone"], folder.config["seed"]
+def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
+    """A backbone with weights from a file, or with those that its library brings; images in the units of the data."""
+    network = build(backbone)
+    name = str(backbone.get("name", backbone["_target_"].rpartition(".")[2]))
+    made_by: dict[str, Any] = {"backbone": backbone}
+    if config["weights"] is not None:
+        file = Path(config["weights"]).expanduser()
+        match = load_weights(network, file, config["allow_partial"])
+        say(f"weights  {file}: {match.report}")
+        name, made_by = file.name, made_by | {"matched": match.report, "random": match.missing + match.misshapen}
+    encoder = Encoder(network, **data.preprocessing).eval()
+    digest = digest_of(network)
+    home = RunFolder(Path(config["paths"]["out"]) / "weights" / f"{Path(name).stem}-{data.source.name}-{digest[:8]}")
+    yield Candidate(name, encoder, digest, home, made_by)
+
+
+def baselines(backbone: dict[str, Any], seed: int, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
+    """The encoders without training that a configuration names; each has a folder of its own."""
     for name in config["baselines"]:
         made_by: dict[str, Any] = {}
         if name == "random_weights":
@@ -161,3 +205,8 @@ def random_encoder(backbone: dict[str, Any], data: ImageData, seed: int) -> nn.M
     encoder = Encoder(build(backbone), **data.preprocessing)
     encoder.fit(data.sample(5000))
     return encoder
+
+
+def say(text: str) -> None:
+    """A line for the user."""
+    print(text, flush=True)  # noqa: T201  # the command's own output

@@ -16,6 +16,7 @@ from conftest import TINY, Command
 
 from ssl_lab import cli
 from ssl_lab.data import ImageSet, datamodule
+from ssl_lab.nn import ResNet
 from ssl_lab.pretrain import pretrain
 from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics, read_results
 
@@ -35,6 +36,23 @@ def test_a_limit_of_compute_ends_every_method_at_the_same_cost(tmp_path: Path) -
         assert record["images_seen"] % 64 == 0
     with pytest.raises(ValueError, match="max_flops"):
         train(tmp_path / "none", "trainer.max_flops=1e6")
+
+
+def test_weights_of_others_are_measured_under_the_same_protocols(command: Command, tmp_path: Path) -> None:
+    tensors = {f"module.{name}": tensor for name, tensor in ResNet(width=0.125).state_dict().items()}
+    torch.save({"state_dict": tensors}, tmp_path / "x.pth")
+    given = ("weights=x.pth", "backbone=resnet18", "data=digits", "protocol=[knn]", "protocols.knn.k=50")
+    shown = command("evaluate", *given, "method.backbone.width=0.125", "baselines=[random_weights]")
+    assert shown.returncode == 0, shown.stderr
+    assert "120 of 120 tensors matched below 'module.'" in shown.stdout
+    assert {"random weights", "x.pth"} <= {row.split("│")[1].strip() for row in shown.stdout.splitlines() if "│" in row}
+    wider = command("evaluate", *given)
+    assert wider.returncode == 2
+    assert "allow_partial=true" in wider.stderr
+    for words in ((), ("weights=x.pth",), ("weights=x.pth", "data=digits")):
+        refused = command("evaluate", *words)
+        assert refused.returncode == 2
+        assert "run: missing" in refused.stderr
 
 
 def test_both_figures_are_shown_where_batch_norm_saw_parts(command: Command, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The run folder: record, metrics, checkpoints, results."""
 
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
-from ssl_lab.records.encoder_file import load_encoder, save_encoder
+from ssl_lab.records.encoder_file import digest_of, load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.ledger import baseline_results, finished_folders, read_ledger, same_run, summary, write_ledger
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
@@ -10,6 +10,7 @@ from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
 from ssl_lab.records.results import append_result, read_results, results_table, same_evaluation
 from ssl_lab.records.run import RunFolder, find_run, identity_hash
+from ssl_lab.records.weights_file import load_weights
 
 __all__ = [
     "Checkpoints",
@@ -23,11 +24,13 @@ __all__ = [
     "append_result",
     "baseline_results",
     "commit",
+    "digest_of",
     "duration",
     "find_run",
     "finished_folders",
     "identity_hash",
     "load_encoder",
+    "load_weights",
     "newest_intact",
     "provenance",
     "read_ledger",

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ssl_lab.build import build
 from ssl_lab.nn import Encoder
@@ -49,6 +51,14 @@ def load_encoder(folder: Path) -> tuple[Encoder, str]:
     except RuntimeError as error:
         raise ValueError(f"{file} does not fit the backbone of encoder.json: {error}") from error
     return Encoder(backbone, **recipe["preprocessing"]).eval(), recipe["sha256"]
+
+
+def digest_of(network: nn.Module) -> str:
+    """SHA-256 of the names and values of every tensor of a network."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def targets(node: Any) -> list[str]:

@@ -1,0 +1,154 @@
+"""Weights that others trained: read from their files, found in their names, and refused when something is missing."""
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+# Parts of names under which a file keeps a second network, that evaluation is not about.
+_OTHERS = re.compile(r"(^|[._])(teacher|momentum|ema|target|key|encoder_k|backbone_k)([._]|$)")
+# Wrappers under which checkpoints keep their tensors.
+_NESTED = ("state_dict", "model", "model_state_dict", "classy_state_dict", "base_model", "trunk", "network", "net")
+# A torchvision ResNet cut into an nn.Sequential, as lightly keeps it.
+_SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+
+
+class Match(NamedTuple):
+    """How the tensors of a file fit a backbone."""
+
+    tensors: dict[str, Tensor]  # by the backbone's names
+    prefix: str  # what stood before the names in the file
+    missing: list[str]  # of the backbone, not in the file
+    misshapen: list[str]  # "name: (3, 3) in the file, (5, 5) here"
+    unused: list[str]  # of the file
+
+    @property
+    def report(self) -> str:
+        """One line for the screen."""
+        total = len(self.tensors) + len(self.missing) + len(self.misshapen)
+        found = f"{len(self.tensors)} of {total} tensors matched" + (f" below {self.prefix!r}" if self.prefix else "")
+        return f"{found}; {len(self.unused)} of the file not used"
+
+
+def load_weights(backbone: nn.Module, file: Path, allow_partial: bool = False) -> Match:
+    """Fill a backbone from a file of torchvision, timm, Hugging Face, lightly, solo-learn, VISSL, MoCo or the like.
+
+    allow_partial: leave what is missing or misshapen as it stands, instead of refusing. Raises ValueError when the file
+    cannot be read safely, when nothing of it fits, or when a tensor of the backbone is missing or misshapen.
+    """
+    match = best_match(backbone, read_tensors(file))
+    wrong = [f"{name}: missing" for name in match.missing] + match.misshapen
+    if not match.tensors or (wrong and not allow_partial):
+        listed = "".join(f"\n  {line}" for line in wrong[:12]) + (
+            f"\n  and {len(wrong) - 12} more" if wrong[12:] else ""
+        )
+        raise ValueError(
+            f"weights={file}: {match.report}:{listed}\n"
+            "set backbone= to what was trained, or allow_partial=true to leave these random"
+        )
+    backbone.load_state_dict(match.tensors, strict=False)
+    return match
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Every tensor of a file by its dotted name, opened without running code."""
+    if not file.is_file():
+        raise ValueError(f"weights={file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"weights={file}: holds more than tensors, and opening it could run code ({first_line(error)}). If you "
+            "trust it, open it once yourself with torch.load(file, weights_only=False) and save its state_dict alone"
+        ) from error
+    except Exception as error:  # both libraries raise what they please on a damaged file
+        raise ValueError(f"weights={file}: cannot be read as weights, perhaps cut off ({first_line(error)})") from error
+    found = dict(_tensors(content))
+    if not found:
+        raise ValueError(f"weights={file}: holds no tensors")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its essay."""
+    return str(error).strip().split("\n")[0][:160]
+
+
+def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            inner = prefix if not prefix and name in _NESTED and isinstance(value, Mapping) else f"{prefix}{name}."
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            else:
+                yield from _tensors(value, inner)
+
+
+def best_match(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> Match:
+    """The tensors of the backbone, under whatever prefix and layout most of them are found."""
+    own = {name.removeprefix("model."): name for name in backbone.state_dict()}  # a TimmBackbone keeps timm's `model`
+    candidates = [
+        _match(backbone, own, renamed, prefix)
+        for renamed in (rename(tensors) for rename in (_as_they_are, _from_sequential, _from_huggingface))
+        for prefix in _prefixes(own, renamed)
+    ]
+    return max(candidates, key=lambda m: (len(m.tensors), not _OTHERS.search(m.prefix), -len(m.prefix)))
+
+
+def _match(backbone: nn.Module, own: Mapping[str, str], found: Mapping[str, Tensor], prefix: str) -> Match:
+    expected = backbone.state_dict()
+    fitting, missing, misshapen = {}, [], []
+    for short, name in own.items():
+        tensor = found.get(prefix + short)
+        if tensor is None:
+            if not short.endswith("num_batches_tracked"):  # a counter that old files lack and evaluation does not read
+                missing.append(name)
+        elif tensor.shape != expected[name].shape:
+            misshapen.append(f"{name}: {tuple(tensor.shape)} in the file, {tuple(expected[name].shape)} here")
+        else:
+            fitting[name] = tensor
+    used = {prefix + short for short in own}
+    return Match(fitting, prefix, missing, misshapen, [name for name in found if name not in used])
+
+
+def _prefixes(own: Mapping[str, str], found: Mapping[str, Tensor]) -> list[str]:
+    """What stands before the backbone's names in the file."""
+    ends = [short for short in own if not short.endswith("num_batches_tracked")]
+    probes = (*ends[:3], *ends[-3:])  # the first and the last tensors tell
+    return sorted({name.removesuffix(end) for end in probes for name in found if f".{name}".endswith(f".{end}")} | {""})
+
+
+def _as_they_are(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return tensors
+
+
+def _from_sequential(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def rename(name: str) -> str:
+        parts = name.split(".")
+        for i, part in enumerate(parts):
+            if part in _SEQUENTIAL:
+                return ".".join([*parts[:i], _SEQUENTIAL[part], *parts[i + 1 :]])
+        return name
+
+    return {rename(name): tensor for name, tensor in tensors.items()}
+
+
+def _from_huggingface(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """`ResNetModel` of transformers, by torchvision's names."""
+
+    def rename(name: str) -> str:
+        name = re.sub(r"embedder\.embedder\.convolution", "conv1", name)
+        name = re.sub(r"embedder\.embedder\.normalization", "bn1", name)
+        name = re.sub(r"encoder\.stages\.(\d+)\.layers\.", lambda m: f"layer{int(m[1]) + 1}.", name)
+        name = re.sub(r"\.layer\.(\d+)\.convolution", lambda m: f".conv{int(m[1]) + 1}", name)
+        name = re.sub(r"\.layer\.(\d+)\.normalization", lambda m: f".bn{int(m[1]) + 1}", name)
+        return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
+
+    return {rename(name): tensor for name, tensor in tensors.items()}
