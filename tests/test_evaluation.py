@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, extract, knn, logistic, recalibrated
-from ssl_lab.evaluation.knn import predict
+from ssl_lab.evaluation.knn import largest, predict
 from ssl_lab.evaluation.logistic import fit
 
 
@@ -48,6 +48,15 @@ def test_knn_is_scikit_learns() -> None:
     ours = predict(bank, s.labels(s.sets.train), queries, k=15, temperature=0.1, num_classes=3, chunk=7)
     assert torch.equal(ours, torch.from_numpy(theirs.predict(queries)))
     assert knn(s, k=15).figures["top1"] == pytest.approx(theirs.score(queries, s.labels(s.sets.test)))
+
+
+@pytest.mark.parametrize(("m", "k"), [(1000, 7), (1003, 40), (64, 4), (60, 5), (100, 100)])
+def test_the_largest_are_those_of_topk(m: int, k: int) -> None:
+    table = torch.randn(20, m, generator=torch.Generator().manual_seed(0))
+    values, places = largest(table, k)
+    expected = table.topk(k, dim=1)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(places, expected.indices)
 
 
 def test_knn_stays_finite_at_a_small_temperature() -> None:

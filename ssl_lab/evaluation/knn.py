@@ -45,10 +45,32 @@ def predict(
     chunk: queries at a time, so that `chunk` x `m` similarities are held and no more.
     """
     bank = normalize(bank, dim=1).T.contiguous()
+    held = bank.new_empty(min(chunk, len(queries)), bank.shape[1])  # used again: fresh memory would cost a fifth
     predicted = []
     for part in normalize(queries, dim=1).split(chunk):
-        similarity, nearest = (part @ bank).topk(k, dim=1)
+        similarity, nearest = largest(torch.mm(part, bank, out=held[: len(part)]), k)
         weights = ((similarity - similarity[:, :1]) / temperature).exp()  # the shift cancels; without it they underflow
         votes = weights.new_zeros(len(part), num_classes).scatter_add_(1, bank_labels[nearest], weights)
         predicted.append(votes.argmax(1))
     return torch.cat(predicted)
+
+
+def largest(
+    table: Float[Tensor, "n m"], k: int, group: int = 16
+) -> tuple[Float[Tensor, "n {k}"], Int[Tensor, "n {k}"]]:
+    """`table.topk(k, dim=1)`, several times faster on a processor where m is large.
+
+    Whoever is among the k largest has a group whose maximum is among the k largest maxima: only those groups are
+    searched. With equal values another of them may be chosen than `topk` would.
+    """
+    n, m = table.shape
+    groups = m // group
+    if groups <= k:
+        return torch.topk(table, k, dim=1)
+    maxima = table[:, : groups * group].view(n, group, groups).amax(1)  # group g holds columns g, g + groups, …
+    chosen = maxima.topk(k, dim=1, sorted=False).indices
+    inside = (chosen[:, None] + groups * torch.arange(group, device=table.device)[:, None]).flatten(1)
+    beyond = torch.arange(groups * group, m, device=table.device).expand(n, -1)  # what fills no group
+    candidates = torch.cat([inside, beyond], 1)
+    values, places = table.gather(1, candidates).topk(k, dim=1)
+    return values, candidates.gather(1, places)
