@@ -20,6 +20,8 @@ from ssl_lab.records import (
     Checkpoints,
     FiniteLoss,
     HashedCheckpointIO,
+    Interrupted,
+    LeaveOnSignal,
     MetricsLog,
     Previews,
     Progress,
@@ -48,12 +50,18 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
     method = make_method(config, data, picked)
     flops = flops_per_image(method, data.sample(method.fewest_rows))
     max_steps = affordable_steps(settings, flops * data.batch_size)
-    checkpoint = newest_intact(folder.checkpoints, say)
-    announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
-    folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
-    trainer = make_trainer(config, picked, folder, data, max_steps)
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    finish(folder, config, method, trainer, data, flops)
+    with folder.lock():
+        checkpoint = newest_intact(folder.checkpoints, say)
+        announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
+        folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
+        trainer = make_trainer(config, picked, folder, data, max_steps)
+        try:
+            trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except Interrupted as interrupted:
+            wandb.finish()
+            say(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
+            raise SystemExit(interrupted.code) from None
+        finish(folder, config, method, trainer, data, flops)
 
 
 def check_parts(config: dict[str, Any]) -> None:
@@ -115,7 +123,11 @@ def make_trainer(
         max_epochs=settings["max_epochs"],
         max_steps=max_steps or -1,
         accumulate_grad_batches=settings["accumulate_grad_batches"],
-        callbacks=[*watchers, checkpoints],  # last: a checkpoint holds what the others have done
+        callbacks=[
+            *watchers,
+            checkpoints,
+            LeaveOnSignal(checkpoints),
+        ],  # a checkpoint holds what those before have done
         logger=[metrics, *loggers(config, folder)],
         plugins=[HashedCheckpointIO()],
         enable_checkpointing=False,  # Lightning's; ours is a callback

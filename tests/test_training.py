@@ -158,6 +158,33 @@ def _tensors(states: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_a_run_saves_first_and_goes_on_to_the_same_bits(
+    number: signal.Signals, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    arguments = [*TINY, "trainer.max_epochs=6", "trainer.log_every_n_steps=1", "probe=none", f"paths.out={out}"]
+    line = [sys.executable, "-m", "ssl_lab.train", *arguments]
+    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(out.rglob("checkpoints/*.ckpt")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGSTOP)  # so that it does not end while the second tries
+    second = command("train", *arguments)
+    assert (second.returncode, "is being written by another process" in second.stderr) == (2, True)
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"{number.name}: saved by step" in printed
+    run = find_run(out)
+    steps = [entry["step"] for entry in read_metrics(run.metrics_file)]
+    saved = HashedCheckpointIO().load_checkpoint(max(run.checkpoints.glob("*.ckpt")))
+    assert saved["global_step"] == steps[-1]  # nothing that was done is lost
+    assert "resumes" in command("train", *arguments).stdout
+    assert train(tmp_path / "whole", *arguments[len(TINY) :][:-1])["encoder_sha256"] == run.record["encoder_sha256"]
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(command: Command, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     arguments = [*TINY, "trainer.max_epochs=3", "trainer.checkpoint_minutes=0", f"paths.out={out}"]

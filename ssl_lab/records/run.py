@@ -1,9 +1,12 @@
 """The run folder: what one training run leaves behind, and what every other command reads."""
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,27 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.record.get("status") == "finished"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Within, no other process writes this run. Raises ValueError when one does.
+
+        The system holds the lock for the process and drops it when that ends, however it ends: none can be stale.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise ValueError(
+                    f"{self.path} is being written by another process ({stream.read().strip()}): wait for it to end, "
+                    "or stop it and give the same command again"
+                ) from None
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {platform.node()}\n")
+            stream.flush()
+            yield
 
     def start(self, config: Mapping[str, Any], **facts: Any) -> None:
         """Make the folder and write the configuration and the first facts; a resumed run keeps its older ones."""
