@@ -107,7 +107,7 @@ class TableSpec:
 GIVEN = {
     "data": {"seed"},
     "method": {"preprocessing", "seed"},
-    "callbacks": {"bank", "queries", "num_classes"},
+    "callbacks": {"bank", "queries", "num_classes", "images"},
 }
 
 

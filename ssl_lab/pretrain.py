@@ -33,6 +33,7 @@ from ssl_lab.records import (
     provenance,
     save_encoder,
 )
+from ssl_lab.signatures import signature
 
 
 def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
@@ -114,7 +115,7 @@ def make_trainer(
     metrics = MetricsLog(folder.metrics_file)
     checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
     every = settings["log_every_n_steps"]
-    previews = Previews((data.val or data.pretrain).gather(torch.arange(8)), folder.path / "previews")
+    previews = Previews(data.to_watch(8), folder.path / "previews")
     watchers = [FiniteLoss(every), StepMetrics(every), *probes(config, data), previews, Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,
@@ -138,11 +139,17 @@ def make_trainer(
 
 
 def probes(config: dict[str, Any], data: ImageData) -> list[Callback]:
-    """The callbacks that watch a run; they need labels, and are off without."""
-    if data.train.labels is None or data.val is None:
-        return []
-    given = {"bank": data.train, "queries": data.val, "num_classes": len(data.classes)}
-    return [build(node, **given) for node in (config["callbacks"] or {}).values() if node]
+    """The callbacks that watch a run, each with the images that it asks for; those that need labels go without."""
+    offered: dict[str, Any] = {"images": data.to_watch(512)}
+    labelled = {"bank": data.train, "queries": data.val, "num_classes": len(data.classes)}
+    if data.train.labels is not None and data.val is not None:
+        offered |= labelled
+    built: list[Callback] = []
+    for node in (config["callbacks"] or {}).values():
+        wanted = signature(str(node["_target_"])) or {} if node else {}
+        if node and set(labelled) & set(wanted) <= set(offered):
+            built.append(build(node, **{name: value for name, value in offered.items() if name in wanted}))
+    return built
 
 
 def loggers(config: dict[str, Any], folder: RunFolder) -> list[Logger]:

@@ -97,8 +97,11 @@ class ImageData(LightningDataModule):
 
     def sample(self, n: int) -> UInt8[Tensor, "m 3 side side"]:
         """At most `n` of the images to learn from, evenly spaced over the set."""
-        rows = torch.linspace(0, len(self.pretrain) - 1, min(n, len(self.pretrain)), dtype=torch.float64).long()
-        return self.pretrain.gather(rows)
+        return evenly(self.pretrain, n)
+
+    def to_watch(self, n: int) -> UInt8[Tensor, "m 3 side side"]:
+        """At most `n` images for a method to be watched on: of validation, or of all where nothing was set aside."""
+        return evenly(self.val or self.pretrain, n)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -137,3 +140,8 @@ class ImageData(LightningDataModule):
         counts = ", ".join(f"{facts[split]:,} {split}" for split in ("pretrain", "val", "test"))
         kind = f"{len(self.classes)} classes" if self.classes else "no labels"
         return f"{facts['name']}, {self.store_size} px, {kind}: {counts}{aside}"
+
+
+def evenly(images: ImageSet, n: int) -> UInt8[Tensor, "m 3 side side"]:
+    """At most `n` images of a set, evenly spaced over it."""
+    return images.gather(torch.linspace(0, len(images) - 1, min(n, len(images)), dtype=torch.float64).long())

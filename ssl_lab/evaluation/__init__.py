@@ -3,6 +3,7 @@
 from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
 from ssl_lab.evaluation.cluster import cluster
 from ssl_lab.evaluation.few_label import few_label
+from ssl_lab.evaluation.health_probe import HealthProbe
 from ssl_lab.evaluation.knn import knn
 from ssl_lab.evaluation.logistic import logistic
 from ssl_lab.evaluation.probe import KnnProbe
@@ -14,6 +15,7 @@ from ssl_lab.evaluation.subject import Sets, Subject, extract
 
 __all__ = [
     "ColorStatistics",
+    "HealthProbe",
     "KnnProbe",
     "RawPixels",
     "Sets",
