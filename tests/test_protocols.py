@@ -1,16 +1,28 @@
 """Protocols beyond kNN and logistic regression: by hand, against scikit-learn, and what they may not touch."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor, nn
 
-from ssl_lab.evaluation import RawPixels, Sets, Subject, cluster, few_label, logistic, retrieval, robust, stages
+from ssl_lab.evaluation import (
+    RawPixels,
+    Sets,
+    Subject,
+    cluster,
+    few_label,
+    finetune,
+    linear,
+    logistic,
+    retrieval,
+    robust,
+    stages,
+    training,
+)
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
 from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
+from ssl_lab.evaluation.finetune import Classifier, divide, groups
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.nn import Encoder, ResNet
@@ -31,8 +43,10 @@ class Images:
     def gather(self, index: Tensor) -> Tensor:
         return self.images[index]
 
-    def subset(self, index: Tensor) -> Any:
-        raise AssertionError("not used here")
+    def subset(self, index: Tensor) -> "Images":
+        part = Images(3, 0)
+        part.labels, part.images = self.labels[index], self.images[index]
+        return part
 
 
 def subject(encoder: nn.Module | None = None) -> Subject:
@@ -183,3 +197,65 @@ def test_robust_reports_clean_and_corrupted() -> None:
     assert found.figures == robust(s, corruptions=["gaussian_noise", "contrast"], severities=[1, 5]).figures
     with pytest.raises(ValueError, match="fog"):
         robust(s, corruptions=["fog"])
+
+
+def test_linear_leaves_the_encoder_as_it_was_and_chooses_without_the_test_set() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ResNet(width=0.125)).eval()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    s = subject(encoder)
+    first = linear(s, rates=[1e-4, 0.1], epochs=3, batch_size=16)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    assert first.figures["rate"] == 0.1
+    assert linear(s, rates=[1e-4, 0.1], epochs=3, batch_size=16).figures == first.figures
+    alone = linear(s, rates=[0.1], epochs=3, batch_size=16).figures
+    assert alone["rate"] == 0.1
+    s.sets.test.labels = (s.sets.test.labels + 1) % 3  # type: ignore[operator, misc]
+    moved = linear(s, rates=[1e-4, 0.1], epochs=3, batch_size=16).figures
+    assert (moved["rate"], moved["select_top1"]) == (first.figures["rate"], first.figures["select_top1"])
+    assert moved["top1"] != first.figures["top1"]
+
+
+def test_heads_trained_together_are_those_trained_alone() -> None:
+    s = subject()
+    together = linear(s, rates=[0.01, 0.1], epochs=20, batch_size=16)
+    assert together.figures["top1"] > 0.4
+    assert together.settings["rates"] == [0.01, 0.1]
+
+
+def test_finetuning_trains_a_copy_on_its_labels_alone() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ResNet(width=0.125)).eval()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    s = subject(encoder)
+    found = finetune(s, rates=[0.03], epochs=4, batch_size=16)
+    assert found.figures["top1"] > 0.6
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+    few = finetune(s, rates=[0.03], epochs=1, batch_size=4, amount=5)
+    assert (few.settings["fitted_on"], few.settings["chosen_on"]) == (12, 3)
+    with pytest.raises(ValueError, match="RawPixels has no weights"):
+        finetune(subject())
+
+
+def test_a_subset_is_divided_inside_itself() -> None:
+    s = subject()
+    fit_on, held, _ = divide(s, 10, draw=0, seed=0)
+    rows = set(subset(s.sets.train.labels, 3, 10, 0).tolist())
+    every = s.sets.train.images.flatten(1).tolist()  # type: ignore[attr-defined]
+    inside = {every.index(image) for part in (fit_on, held) for image in part.images.flatten(1).tolist()}  # type: ignore[attr-defined]
+    assert inside == rows
+    assert (len(fit_on), len(held)) == (24, 6)
+    assert divide(s, 1, draw=0, seed=0)[2] == "the subset itself"
+
+
+def test_rates_fall_from_the_head_down() -> None:
+    network = Classifier(Encoder(ResNet(width=0.125)), 3)
+    rates = [group["lr"] for group in groups(network, rate=1.0, head_rate=10.0, layer_decay=0.5)]
+    assert rates == pytest.approx([10.0, 1.0, 0.5, 0.25, 0.125, 0.0625 / 4, 0.0625 / 8])  # relu and maxpool have none
+    together = [p for group in groups(network, 1.0, 10.0, 0.5) for p in group["params"]]
+    assert {id(p) for p in together} == {id(p) for p in network.parameters()}
+
+
+def test_schedules_fall_as_said() -> None:
+    assert [training.factor("steps", p) for p in (0.0, 0.59, 0.6, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert [training.factor("cosine", p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])

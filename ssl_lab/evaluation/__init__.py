@@ -3,8 +3,10 @@
 from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
 from ssl_lab.evaluation.cluster import cluster
 from ssl_lab.evaluation.few_label import few_label
+from ssl_lab.evaluation.finetune import finetune
 from ssl_lab.evaluation.health_probe import HealthProbe
 from ssl_lab.evaluation.knn import knn
+from ssl_lab.evaluation.linear import linear
 from ssl_lab.evaluation.logistic import logistic
 from ssl_lab.evaluation.probe import KnnProbe
 from ssl_lab.evaluation.recalibrate import recalibrated
@@ -23,7 +25,9 @@ __all__ = [
     "cluster",
     "extract",
     "few_label",
+    "finetune",
     "knn",
+    "linear",
     "logistic",
     "recalibrated",
     "retrieval",

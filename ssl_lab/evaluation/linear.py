@@ -1,0 +1,69 @@
+"""A linear classifier on frozen features of augmented images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.subject import Subject
+from ssl_lab.evaluation.training import Augmented, Schedule, autocast, descend, features, side
+from ssl_lab.types import Result
+
+
+class Heads(nn.Module):
+    """Several linear classifiers side by side, one a learning rate: each step of the encoder serves them all."""
+
+    def __init__(self, in_features: int, num_classes: int, count: int):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(in_features, num_classes) for _ in range(count))
+        for head in self.heads:  # as MoCo's lincls: small weights, no bias
+            nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]
+            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [head(x) for head in self.heads]
+
+
+def linear(
+    subject: Subject,
+    rates: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    epochs: int = 90,
+    batch_size: int = 256,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    schedule: Schedule = "cosine",
+    scale: Sequence[float] = (0.08, 1.0),
+    seed: int = 0,
+) -> Result:
+    """SGD on crops and flips, the encoder frozen in evaluation mode; tested on clean images after the last epoch.
+
+    rates: learning rates for `batch_size`; all are trained at once, and the one that does best on `sets.select` is
+    reported, since published rates go from 0.1 (SimCLR) over 0.3 (Barlow Twins) to 30 (MoCo). ValueError for none.
+    """
+    if not rates:
+        raise ValueError("protocols.linear.rates is empty; give at least one, such as [0.1]")
+    sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
+    encoder.eval()
+    select, test = subject.features(sets.select), subject.features(sets.test)
+    torch.manual_seed(seed)
+    heads = Heads(select.shape[1], num_classes, len(rates)).to(subject.device)
+    batches = Augmented(sets.fit, subject.labels(sets.fit), side(encoder, sets.fit), scale, batch_size, seed)
+
+    def loss(view: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(subject.device, subject.precision):
+            x = features(encoder, view).float()
+        return torch.stack([cross_entropy(logits, labels) for logits in heads(x)]).sum()  # no head sees another's
+
+    groups = [{"params": head.parameters(), "lr": rate} for head, rate in zip(heads.heads, rates, strict=True)]
+    descend(heads, groups, batches, loss, epochs, momentum, weight_decay, schedule)
+    with torch.no_grad():
+        chosen_on = [float((x.argmax(1) == subject.labels(sets.select)).float().mean()) for x in heads(select)]
+        best = max(range(len(rates)), key=lambda i: chosen_on[i])
+        predicted = heads(test)[best].argmax(1)
+    figures = scores(predicted, subject.labels(sets.test), num_classes)
+    figures |= {"rate": rates[best], "select_top1": chosen_on[best]}
+    settings = {"rates": list(rates), "epochs": epochs, "batch_size": batches.batch_size, "momentum": momentum}
+    settings |= {"weight_decay": weight_decay, "schedule": schedule, "scale": list(scale), "seed": seed}
+    return Result("linear", figures, settings | {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)})
