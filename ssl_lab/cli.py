@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Table, Train, check, near
+from ssl_lab.config import ConfigError, Evaluate, Export, Table, Train, check, near
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -20,8 +20,9 @@ COMMANDS = {
     "train": "pretrain an encoder; the same command resumes it, and skips it when finished",
     "evaluate": "measure a finished run under one or more protocols",
     "table": "make the runs that a table needs, and print it; --plan lists what is missing",
+    "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
 }
-_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table}
+_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table, "export": Export}
 
 
 def main() -> None:

@@ -91,6 +91,16 @@ class Table:
 
 
 @dataclass
+class Export:
+    """The top level of `export.yaml`."""
+
+    run: str
+    to: str
+    layout: Literal["torchvision", "timm", "huggingface"]
+    paths: Paths
+
+
+@dataclass
 class TableSpec:
     """A file of `conf/table`."""
 
