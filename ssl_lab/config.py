@@ -21,6 +21,9 @@ class Node(dict[str, Any]):
     """A part built by Hydra: `_target_` and its keywords, which the target's own signature describes."""
 
 
+Baseline = Literal["raw_pixels", "color_statistics", "kmeans_features", "random_weights"]
+
+
 @dataclass
 class Paths:
     out: str
@@ -64,7 +67,7 @@ class Evaluate:
     weights: str | None
     allow_partial: bool
     split: Literal["test", "val"]
-    baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
+    baselines: list[Baseline]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     precision: Literal["auto", "32-true", "bf16-mixed"]
     recalibrate: bool | None
@@ -109,7 +112,7 @@ class TableSpec:
     seeds: list[int]
     protocols: list[str]
     evaluation: list[str] | None  # further words for `evaluate`
-    baselines: list[Literal["raw_pixels", "color_statistics", "random_weights"]]
+    baselines: list[Baseline]
     rows: dict[str, list[str]]
 
 

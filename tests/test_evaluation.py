@@ -7,7 +7,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from ssl_lab.evaluation import ColorStatistics, RawPixels, Sets, Subject, extract, knn, logistic, recalibrated
+from ssl_lab.evaluation import (
+    ColorStatistics,
+    KMeansFeatures,
+    RawPixels,
+    Sets,
+    Subject,
+    extract,
+    knn,
+    logistic,
+    recalibrated,
+)
 from ssl_lab.evaluation.knn import largest, predict
 from ssl_lab.evaluation.logistic import fit
 
@@ -148,3 +158,25 @@ def test_recalibrating_takes_the_statistics_of_clean_images_and_nothing_else() -
     assert torch.equal(again[1].weight, encoder[1].weight)  # type: ignore[index]
     assert (encoder[1].running_mean == 7).all()  # type: ignore[operator, arg-type]
     assert not any(module.training for module in again.modules())
+
+
+def test_kmeans_features_whiten_and_measure_distances_as_written() -> None:
+    images = torch.randint(0, 256, (40, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    layer = KMeansFeatures(centroids=8, patch=4)
+    layer.fit(images, patches=3000)
+    features = layer(images[:2])
+    assert features.shape == (2, 32)
+    patch = images[0, :, :4, :4].flatten().float()
+    normal = (patch - patch.mean()) / (patch.var() + 10).sqrt()
+    distance = ((normal - layer.mean) @ layer.whitening - layer.centres).norm(dim=1)
+    expected = (distance.mean() - distance).clamp_min(0)
+    single = layer._features(images[:1, :, :4, :4])
+    assert torch.allclose(single.view(8, 4)[:, 0], expected, atol=1e-4)
+    # Whitened patches are uncorrelated, with unit variance but for epsilon.
+    columns = torch.nn.functional.unfold(images.float(), 4).transpose(1, 2).flatten(0, 1)
+    white = (layer._normalised(columns) - layer.mean) @ layer.whitening
+    covariance = torch.cov(white.T)
+    off = covariance - torch.diag(covariance.diagonal())
+    assert off.abs().max() < 0.15
+    assert 0.7 < covariance.diagonal().sort().values[3] < 1.1
+    assert torch.equal(layer(images), layer(images))

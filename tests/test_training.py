@@ -84,13 +84,20 @@ def test_from_one_command_to_a_figure(command: Command, tmp_path: Path) -> None:
     assert {"command", "commit", "dirty", "versions", "hardware", "seed", "data"} <= set(record)
     assert [line["epoch"] for line in read_metrics(run.metrics_file) if "val/knn_top1" in line] == [0, 1]
 
-    measured = ["run=runs", "protocol=[knn,logistic]", "protocols.knn.k=50", "baselines=[raw_pixels,random_weights]"]
+    measured = [
+        "run=runs",
+        "protocol=[knn,logistic,stages]",
+        "protocols.knn.k=50",
+        "baselines=[raw_pixels,random_weights]",
+    ]
     shown = command("evaluate", *measured, "paths.out=runs")
     assert shown.returncode == 0, shown.stderr
     for row in ("raw pixels", "random weights", "SimCLR", "knn: k 50"):
         assert row in shown.stdout
     results = read_results(run.results_file)
-    assert [line["protocol"] for line in results] == ["knn", "logistic"]
+    assert [line["protocol"] for line in results] == ["knn", "logistic", "stages"]
+    pixels = next(row for row in shown.stdout.splitlines() if "raw pixels" in row)
+    assert pixels.rstrip("│ ").endswith("-")  # which have no stages, and go without
     for line in results:
         assert line["split"] == "test"
         assert line["encoder"] == record["encoder_sha256"]

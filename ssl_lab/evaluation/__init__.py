@@ -1,6 +1,6 @@
 """Protocols and probes: pure functions of an encoder and data sets, and thin callbacks."""
 
-from ssl_lab.evaluation.baselines import ColorStatistics, RawPixels
+from ssl_lab.evaluation.baselines import ColorStatistics, KMeansFeatures, RawPixels
 from ssl_lab.evaluation.cluster import cluster
 from ssl_lab.evaluation.few_label import few_label
 from ssl_lab.evaluation.finetune import finetune
@@ -13,12 +13,14 @@ from ssl_lab.evaluation.recalibrate import recalibrated
 from ssl_lab.evaluation.retrieval import retrieval
 from ssl_lab.evaluation.robust import robust
 from ssl_lab.evaluation.stages import stages
-from ssl_lab.evaluation.subject import Sets, Subject, extract
+from ssl_lab.evaluation.subject import NotApplicable, Sets, Subject, extract
 
 __all__ = [
     "ColorStatistics",
     "HealthProbe",
+    "KMeansFeatures",
     "KnnProbe",
+    "NotApplicable",
     "RawPixels",
     "Sets",
     "Subject",

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from ssl_lab.evaluation.few_label import subset
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.subject import LabelledImages, Subject, extract
+from ssl_lab.evaluation.subject import LabelledImages, NotApplicable, Subject, extract
 from ssl_lab.evaluation.training import Augmented, Schedule, autocast, descend, features, side
 from ssl_lab.types import Result
 
@@ -50,11 +50,11 @@ def finetune(
     rates: of the backbone; each trains a copy, and the one that does best on held-out labels is reported. head_rate:
     factor on the rate for the new layer. layer_decay: factor on the rate from each part of the backbone to the one
     below. amount: of the labels: null for all, below 1 a share, from 1 on a number a class (as the subsets of
-    `few_label`, number `draw`); the rate is then chosen on a fifth of the subset. Raises ValueError without weights.
+    `few_label`, number `draw`); the rate is then chosen on a fifth of the subset. NotApplicable without weights.
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
-        raise ValueError(f"protocol=finetune: {type(encoder).__name__} has no weights; leave it out of the baselines")
+        raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
     fit, held, chosen_on = divide(subject, amount, draw, seed)
 
     def trained(images: LabelledImages, rate: float) -> Classifier:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_lab.evaluation.logistic import PENALTIES, Standardise, choose
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.subject import Subject
+from ssl_lab.evaluation.subject import NotApplicable, Subject
 from ssl_lab.types import Result
 
 
@@ -31,11 +31,11 @@ def stages(
     """Accuracy of logistic regression on each stage, averaged over a `grid` x `grid` of cells.
 
     Pretext tasks often peak before the last stage, which answers their question (Kolesnikov, Zhai, Beyer 2019, arXiv
-    1901.09005). `top1` is that of the stage that does best on `sets.select`. Raises ValueError for an encoder without.
+    1901.09005). `top1` is that of the stage that does best on `sets.select`. NotApplicable for an encoder without.
     """
     encoder: Any = subject.encoder
     if not hasattr(encoder, "stages"):
-        raise ValueError(f"protocol=stages: {type(encoder).__name__} has no stages; leave it out of the baselines")
+        raise NotApplicable(f"protocol=stages: {type(encoder).__name__} has no stages")
     widths = [channels * grid**2 for channels in encoder.backbone.stage_channels]
     sets, num_classes = subject.sets, len(subject.sets.classes)
     every = replace(subject, encoder=PooledStages(encoder, grid), _features={})

@@ -8,6 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+class NotApplicable(ValueError):  # noqa: N818  # for a baseline no error
+    """A protocol asks an encoder for what it does not have; a baseline then goes without the figure."""
+
+
 @runtime_checkable
 class LabelledImages(Protocol):
     """A set of images as the evaluation reads it; `data.ImageSet` is one."""

@@ -33,7 +33,7 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
     cells = {(line["name"], line["protocol"]): line for line in lines}
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "\n".join(describe(next(line for line in lines if line["protocol"] == p)) for p in protocols)
-    table.add_column("encoder")
+    table.add_column("encoder", no_wrap=True)
     for protocol, figure in columns:
         table.add_column(f"{protocol} {figure.replace('top1', 'top-1')} %", justify="right")
     for name in dict.fromkeys(line["name"] for line in lines):
