@@ -45,7 +45,7 @@ def measure(rounds: int = 3) -> list[Row]:
     others = [name for name in cli.options()["method"] if name != "simclr"]
     return [
         ratio("simclr", "resnet18", 8, rounds, ">= 0.95"),
-        *(ratio(name, "resnet18_quarter", 24, rounds, ">= 0.90") for name in ("simclr", *others)),
+        *(ratio(name, "resnet18_quarter", 12, rounds, ">= 0.90") for name in ("simclr", *others)),
     ]
 
 
