@@ -10,7 +10,8 @@ def barlow_twins(z1: Float[Tensor, "n d"], z2: Float[Tensor, "n d"], redundancy:
 
         loss = sum_i (1 - C_ii)^2 + redundancy x sum_{i != j} C_ij^2
 
-    Over the whole batch. Raises ValueError on fewer than two rows, which have no correlation.
+    Over the whole batch; variances have the released code's epsilon of 1e-5. Raises ValueError on fewer than two rows,
+    which have no correlation.
     """
     correlation = cross_correlation(z1, z2)
     diagonal = correlation.diagonal()
@@ -58,8 +59,8 @@ def covariance_penalty(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 def _standardise(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    centred = z - z.mean(0)
-    return centred / (centred.square().mean(0) + 1e-12).sqrt()
+    """Mean 0 and variance 1 over the batch: the released code's batch norm without affine, its epsilon included."""
+    return F.batch_norm(z, None, None, training=True, eps=1e-5)
 
 
 def _check(z: Tensor) -> None:
