@@ -2,43 +2,30 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from ssl_lab import hardware
 from ssl_lab.build import build
+from ssl_lab.candidates import Candidate, baselines, foreign, trained
 from ssl_lab.data import ImageData, set_aside
-from ssl_lab.evaluation import ColorStatistics, KMeansFeatures, NotApplicable, RawPixels, Sets, Subject, recalibrated
+from ssl_lab.evaluation import NotApplicable, Sets, Subject
 from ssl_lab.hardware import Hardware
-from ssl_lab.nn import Encoder
 from ssl_lab.records import (
     RunFolder,
     append_result,
     commit,
-    digest_of,
     find_run,
-    identity_hash,
-    load_encoder,
-    load_weights,
     read_results,
     results_table,
     same_evaluation,
 )
-
-
-class Candidate(NamedTuple):
-    """An encoder to measure, and the folder that keeps its results."""
-
-    name: str
-    encoder: nn.Module
-    digest: str  # tells its weights
-    home: RunFolder
-    trained_by: dict[str, Any]  # seed, commit and cost of its training; backbone and source of other weights
+from ssl_lab.types import Result
 
 
 def measure(config: dict[str, Any]) -> None:
@@ -52,8 +39,8 @@ def measure(config: dict[str, Any]) -> None:
     main = trained(folder, sets, config["recalibrate"]) if folder else foreign(backbone, config, data)
     lines = []
     for candidate in [*beside, *main]:
-        subject = make_subject(candidate.encoder, sets, picked, config["batch_size"])
-        lines += results(candidate, subject, config, data)
+        make = partial(make_subject, candidate, sets, picked, config["batch_size"])
+        lines += results(candidate, make, config, data.facts, picked.precision)
         home = candidate.home
     title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -84,36 +71,49 @@ def run_of(config: dict[str, Any]) -> RunFolder | None:
     return folder
 
 
-def results(candidate: Candidate, subject: Subject, config: dict[str, Any], data: ImageData) -> list[dict[str, Any]]:
+def results(
+    candidate: Candidate, make: Callable[[], Subject], config: dict[str, Any], data: dict[str, Any], precision: str
+) -> list[dict[str, Any]]:
     """One line a protocol: from the candidate's folder where it stands already, else measured and added there."""
     facts = {
         "name": candidate.name,
         "split": config["split"],
         "epoch_rule": "last",
-        "data": data.facts,
+        "data": data,
         "encoder": candidate.digest,
-        "precision": subject.precision,
+        "precision": precision,
         "trained_by": candidate.trained_by,
     }
     file, lines = candidate.home.results_file, []
+    subject: Subject | None = None
     for protocol, node in config["protocols"].items():
         asked = facts | {"protocol": protocol, "asked": {k: v for k, v in node.items() if not k.startswith("_")}}
         known = [line for line in read_results(file) if same_evaluation(line, asked)]
         if not known or config["force"]:
-            began = time.monotonic()
-            try:
-                found = build(node, subject=subject)
-            except NotApplicable:
-                if candidate.home.record:  # the run itself: its user is to know
-                    raise
-                continue
-            line = asked | {"settings": found.settings, "figures": found.figures, "shown": list(found.shown)}
-            line |= {"evaluated_by": commit()}
-            when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            append_result(file, line | {"seconds": round(time.monotonic() - began, 2), "time": when})
-            known = read_results(file)
+            subject = subject or make()
+            known = [asked | measured(node, subject, baseline=not candidate.home.record)]
+            append_result(file, known[-1])
         lines.append(known[-1])
     return lines
+
+
+def measured(node: dict[str, Any], subject: Subject, baseline: bool) -> dict[str, Any]:
+    """What a protocol finds, when, and by which code; a baseline to which it does not apply gets no figures."""
+    began = time.monotonic()
+    try:
+        found: Result = build(node, subject=subject)
+    except NotApplicable as reason:
+        if not baseline:  # the user has asked for this encoder, and is to know
+            raise
+        found = Result("", {}, {"not_applicable": str(reason)}, ())
+    return {
+        "settings": found.settings,
+        "figures": found.figures,
+        "shown": list(found.shown),
+        "evaluated_by": commit(),
+        "seconds": round(time.monotonic() - began, 2),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def open_data(folder: RunFolder | None, config: dict[str, Any]) -> ImageData:
@@ -152,76 +152,9 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
     return Sets(data.train, data.train.subset(kept), data.train.subset(taken), data.val, data.classes)
 
 
-def make_subject(encoder: nn.Module, sets: Sets, picked: Hardware, batch_size: int) -> Subject:
+def make_subject(candidate: Candidate, sets: Sets, picked: Hardware, batch_size: int) -> Subject:
     """An encoder on the device it is evaluated on."""
+    encoder = candidate.encoder()
     if picked.memory_format == "channels_last":
         encoder.to(memory_format=torch.channels_last)
     return Subject(encoder.to(picked.device), sets, picked.device, picked.precision, batch_size)
-
-
-def trained(folder: RunFolder, sets: Sets, recalibrate: bool | None) -> Iterator[Candidate]:
-    """The encoder that a run left behind, and again with batch norm's statistics taken anew from clean images.
-
-    recalibrate: whether to; None where the backbone saw tiles, patches or holes in training.
-    """
-    encoder, digest = load_encoder(folder.path)
-    record = folder.record
-    keys = ("seed", "commit", "dirty", "flops", "views_seen", "images_seen", "seconds")
-    name = str(folder.config["method"]["_target_"]).rpartition(".")[2]
-    trained_by = {key: record.get(key) for key in keys}
-    yield Candidate(name, encoder, digest, folder, trained_by)
-    if recalibrate or (recalibrate is None and not record.get("whole_images", True)):
-        again = recalibrated(encoder, sets.fit)
-        yield Candidate(f"{name}, recalibrated", again, f"{digest}, recalibrated", folder, trained_by)
-
-
-def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
-    """A backbone with weights from a file, or with those that its library brings; images in the units of the data."""
-    network = build(backbone)
-    name = str(backbone.get("name", backbone["_target_"].rpartition(".")[2]))
-    made_by: dict[str, Any] = {"backbone": backbone}
-    if config["weights"] is not None:
-        file = Path(config["weights"]).expanduser()
-        match = load_weights(network, file, config["allow_partial"])
-        say(f"weights  {file}: {match.report}")
-        name, made_by = file.name, made_by | {"matched": match.report, "random": match.missing + match.misshapen}
-    encoder = Encoder(network, **data.preprocessing).eval()
-    digest = digest_of(network)
-    home = RunFolder(Path(config["paths"]["out"]) / "weights" / f"{Path(name).stem}-{data.source.name}-{digest[:8]}")
-    yield Candidate(name, encoder, digest, home, made_by)
-
-
-def baselines(backbone: dict[str, Any], seed: int, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
-    """The encoders without training that a configuration names; each has a folder of its own."""
-    for name in config["baselines"]:
-        made_by: dict[str, Any] = {}
-        if name == "random_weights":
-            made_by = {"backbone": backbone, "seed": seed}
-            encoder = random_encoder(backbone, data, seed)
-        elif name == "kmeans_features":
-            encoder = kmeans_features(data)
-        else:
-            encoder = {"raw_pixels": RawPixels, "color_statistics": ColorStatistics}[name]()
-        digest = identity_hash({"baseline": name, "data": data.identity} | made_by)
-        home = RunFolder(Path(config["paths"]["out"]) / "baselines" / f"{name}-{data.source.name}-{digest}")
-        yield Candidate(name.replace("_", " "), encoder, digest, home, made_by)
-
-
-def kmeans_features(data: ImageData) -> nn.Module:
-    """The layer of Coates, Lee and Ng, of the images to learn from."""
-    encoder = KMeansFeatures()
-    encoder.fit(data.sample(10_000))
-    return encoder
-
-
-def random_encoder(backbone: dict[str, Any], data: ImageData, seed: int) -> nn.Module:
-    """An encoder as it stands before training."""
-    torch.manual_seed(seed)
-    encoder = Encoder(build(backbone), **data.preprocessing)
-    encoder.fit(data.sample(5000))
-    return encoder
-
-
-def say(text: str) -> None:
-    """A line for the user."""
-    print(text, flush=True)  # noqa: T201  # the command's own output

@@ -195,7 +195,7 @@ def rows(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> 
 
 def scores(lines: Any) -> dict[int | None, float]:
     """Accuracy of each seed; of none where nothing is random."""
-    return {line["trained_by"].get("seed"): line["figures"]["top1"] for line in lines}
+    return {line["trained_by"].get("seed"): line["figures"]["top1"] for line in lines if line["figures"]}
 
 
 def costs(runs: list[dict[str, Any]]) -> dict[str, str]:

@@ -101,3 +101,16 @@ def test_a_collapse_stops_the_run_after_some_checks() -> None:
     off._at_start = 0.5
     for epoch in range(9):
         off._watch(0.0, epoch)
+
+
+def test_features_that_are_no_numbers_give_no_figures_and_no_traceback() -> None:
+    from ssl_lab.build import build
+
+    config = cli.compose("train", ["data=photos", "backbone=convnet", "method.backbone.widths=[8,8]"])[0]
+    method = build(config["method"], preprocessing={}, seed=0)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    probe = HealthProbe(images)
+    assert all(math.isfinite(value) for value in probe.measure(method).values())
+    with torch.no_grad():
+        next(p for p in method.parameters() if p.requires_grad).fill_(float("nan"))
+    assert all(math.isnan(value) for value in probe.measure(method).values())

@@ -75,6 +75,8 @@ def test_runs_are_told_apart_by_what_changes_their_result() -> None:
         return cli.compose("train", [*SHARED, *overrides])[0]
 
     assert same_run(config(), config("paths.out=elsewhere", "probe=knn", "data.root=here"))
+    downloaded = cli.compose("train", ["data=cifar10", "paths.cache=there"])[0]
+    assert same_run(cli.compose("train", ["data=cifar10"])[0], downloaded)
     for change in ("seed=1", "method.loss.temperature=0.3", "trainer.max_epochs=2", "data.batch_size=32"):
         assert not same_run(config(), config(change))
 

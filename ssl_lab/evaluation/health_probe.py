@@ -1,5 +1,6 @@
 """Health figures while training, without labels, and an alarm when the features collapse."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -9,6 +10,12 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
 from ssl_lab.evaluation.health import alignment, alpha_req, deviation, lidar, rankme, uniformity
+
+Figure = Callable[[Tensor], float]
+OF_CLEAN: dict[str, Figure] = {
+    "rankme": rankme, "alpha_req": alpha_req, "uniformity": uniformity, "deviation": deviation,
+}  # fmt: skip
+OF_VIEWS: dict[str, Figure] = {"alignment": alignment, "lidar": lidar}
 
 
 @runtime_checkable
@@ -79,14 +86,10 @@ class HealthProbe(Callback):
             several = self._views(learner, module.device)
         for part, mode in modes:
             part.training = mode
-        figures = {
-            "rankme": rankme(clean),
-            "alpha_req": alpha_req(clean),
-            "uniformity": uniformity(clean),
-            "deviation": deviation(clean),
-            "alignment": alignment(several),
-            "lidar": lidar(several),
-        }
+        if not (torch.isfinite(clean).all() and torch.isfinite(several).all()):  # which spectra refuse
+            return dict.fromkeys((f"health/{name}" for name in (*OF_CLEAN, *OF_VIEWS)), float("nan"))
+        figures = {name: figure(clean) for name, figure in OF_CLEAN.items()}
+        figures |= {name: figure(several) for name, figure in OF_VIEWS.items()}
         return {f"health/{name}": value for name, value in figures.items()}
 
     def _views(self, learner: Learner, device: torch.device) -> Float[Tensor, "n q d"]:

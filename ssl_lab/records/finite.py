@@ -23,6 +23,9 @@ class FiniteLoss(Callback):
         if trainer.global_step % self.every_n_steps == 0:
             self._check(trainer)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check(trainer)  # before the probes look at what has become of the weights
+
     def on_save_checkpoint(self, trainer: Trainer, *_: Any) -> None:
         self._check(trainer)
 

@@ -10,7 +10,7 @@ from ssl_lab.records.results import read_results
 from ssl_lab.records.run import RunFolder, write_atomically
 
 _DURATION = ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
-_PLACES = ("root", "search", "cache")
+_PLACES = ("root", "search", "cache", "folder")
 _FACTS = (
     "commit",
     "dirty",
@@ -35,9 +35,15 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "method": config["method"],
         "seed": config["seed"],
-        "data": {key: value for key, value in data.items() if key not in _PLACES},
+        "data": _without_places(data),
         "trainer": {key: trainer[key] for key in _DURATION if key in trainer},
     }
+
+
+def _without_places(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _without_places(value) for key, value in node.items() if key not in _PLACES}
+    return node
 
 
 def summary(run: RunFolder) -> dict[str, Any]:

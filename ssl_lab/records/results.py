@@ -32,7 +32,8 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
     columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
     cells = {(line["name"], line["protocol"]): line for line in lines}
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = "\n".join(describe(next(line for line in lines if line["protocol"] == p)) for p in protocols)
+    found = [next((line for line in lines if line["protocol"] == p and line["figures"]), None) for p in protocols]
+    table.caption = "\n".join(describe(line) for line in found if line)
     table.add_column("encoder", no_wrap=True)
     for protocol, figure in columns:
         table.add_column(f"{protocol} {figure.replace('top1', 'top-1')} %", justify="right")

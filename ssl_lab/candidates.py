@@ -1,0 +1,87 @@
+"""The encoders that an evaluation is about: what a run left behind, what others trained, and what nobody trained."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ssl_lab.build import build
+from ssl_lab.data import ImageData
+from ssl_lab.evaluation import ColorStatistics, KMeansFeatures, RawPixels, Sets, recalibrated
+from ssl_lab.nn import Encoder
+from ssl_lab.records import RunFolder, digest_of, identity_hash, load_encoder, load_weights
+
+
+class Candidate(NamedTuple):
+    """An encoder to measure, and the folder that keeps its results."""
+
+    name: str
+    encoder: Callable[[], nn.Module]  # made only when something is left to measure
+    digest: str  # tells its weights
+    home: RunFolder
+    trained_by: dict[str, Any]  # seed, commit and cost of its training; backbone and source of other weights
+
+
+def trained(folder: RunFolder, sets: Sets, recalibrate: bool | None) -> Iterator[Candidate]:
+    """The encoder that a run left behind, and again with batch norm's statistics taken anew from clean images.
+
+    recalibrate: whether to; None where the backbone saw tiles, patches or holes in training.
+    """
+    encoder, digest = load_encoder(folder.path)
+    record = folder.record
+    keys = ("seed", "commit", "dirty", "flops", "views_seen", "images_seen", "seconds")
+    name = str(folder.config["method"]["_target_"]).rpartition(".")[2]
+    trained_by = {key: record.get(key) for key in keys}
+    yield Candidate(name, lambda: encoder, digest, folder, trained_by)
+    if recalibrate or (recalibrate is None and not record.get("whole_images", True)):
+        again = partial(recalibrated, encoder, sets.fit)
+        yield Candidate(f"{name}, recalibrated", again, f"{digest}, recalibrated", folder, trained_by)
+
+
+def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
+    """A backbone with weights from a file, or with those that its library brings; images in the units of the data."""
+    network = build(backbone)
+    name = str(backbone.get("name", backbone["_target_"].rpartition(".")[2]))
+    made_by: dict[str, Any] = {"backbone": backbone}
+    if config["weights"] is not None:
+        file = Path(config["weights"]).expanduser()
+        match = load_weights(network, file, config["allow_partial"])
+        print(f"weights  {file}: {match.report}", flush=True)  # noqa: T201  # the command's own output
+        name, made_by = file.name, made_by | {"matched": match.report, "random": match.missing + match.misshapen}
+    encoder = Encoder(network, **data.preprocessing).eval()
+    digest = digest_of(network)
+    home = RunFolder(Path(config["paths"]["out"]) / "weights" / f"{Path(name).stem}-{data.source.name}-{digest[:8]}")
+    yield Candidate(name, lambda: encoder, digest, home, made_by)
+
+
+def baselines(backbone: dict[str, Any], seed: int, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:
+    """The encoders without training that a configuration names; each has a folder of its own."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "raw_pixels": RawPixels,
+        "color_statistics": ColorStatistics,
+        "kmeans_features": partial(kmeans_features, data),
+        "random_weights": partial(random_encoder, backbone, data, seed),
+    }
+    for name in config["baselines"]:
+        made_by = {"backbone": backbone, "seed": seed} if name == "random_weights" else {}
+        digest = identity_hash({"baseline": name, "data": data.identity} | made_by)
+        home = RunFolder(Path(config["paths"]["out"]) / "baselines" / f"{name}-{data.source.name}-{digest}")
+        yield Candidate(name.replace("_", " "), makers[name], digest, home, made_by)
+
+
+def kmeans_features(data: ImageData) -> nn.Module:
+    """The layer of Coates, Lee and Ng, of the images to learn from."""
+    encoder = KMeansFeatures()
+    encoder.fit(data.sample(10_000))
+    return encoder
+
+
+def random_encoder(backbone: dict[str, Any], data: ImageData, seed: int) -> nn.Module:
+    """An encoder as it stands before training."""
+    torch.manual_seed(seed)
+    encoder = Encoder(build(backbone), **data.preprocessing)
+    encoder.fit(data.sample(5000))
+    return encoder
