@@ -65,9 +65,10 @@ def baselines(backbone: dict[str, Any], seed: int, config: dict[str, Any], data:
         "kmeans_features": partial(kmeans_features, data),
         "random_weights": partial(random_encoder, backbone, data, seed),
     }
+    images = {key: value for key, value in data.identity.items() if key != "batch_size"}  # nothing here is trained
     for name in config["baselines"]:
         made_by = {"backbone": backbone, "seed": seed} if name == "random_weights" else {}
-        digest = identity_hash({"baseline": name, "data": data.identity} | made_by)
+        digest = identity_hash({"baseline": name, "data": images} | made_by)
         home = RunFolder(Path(config["paths"]["out"]) / "baselines" / f"{name}-{data.source.name}-{digest}")
         yield Candidate(name.replace("_", " "), makers[name], digest, home, made_by)
 
