@@ -32,7 +32,7 @@ lint: $(STAMP) ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## lint, then the tests (six minutes on two cores)
+test: lint ## lint, then the tests (about ten minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --nbmake tests notebooks
 
 .PHONY: test-slow
