@@ -17,10 +17,11 @@ class Heads(nn.Module):
 
     def __init__(self, in_features: int, num_classes: int, count: int):
         super().__init__()
-        self.heads = nn.ModuleList(nn.Linear(in_features, num_classes) for _ in range(count))
-        for head in self.heads:  # as MoCo's lincls: small weights, no bias
-            nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+        heads = [nn.Linear(in_features, num_classes) for _ in range(count)]
+        for head in heads:  # as MoCo's lincls: small weights, no bias
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [head(x) for head in self.heads]

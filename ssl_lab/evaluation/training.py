@@ -58,7 +58,7 @@ def features(encoder: Any, view: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n d
     if hasattr(encoder, "normalize"):
         return encoder.backbone(encoder.normalize(view))  # type: ignore[no-any-return]  # encoders are untyped here
     as_bytes: UInt8[Tensor, "n 3 s s"] = (view * 255).round().to(torch.uint8)
-    return encoder(as_bytes)  # type: ignore[no-any-return]
+    return encoder(as_bytes)  # type: ignore[no-any-return]  # the same
 
 
 def factor(schedule: Schedule, progress: float) -> float:

@@ -71,7 +71,7 @@ class Dense(Method):
 
     def answer(self, questions: TaskBatch) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n o h w"]]:
         """The features, and what the head makes of the stages' maps."""
-        maps = self.encoder.backbone.stages(self.encoder.normalize(questions.inputs[:, 0]))  # type: ignore[operator]
+        maps = self.encoder.backbone.stages(self.encoder.normalize(questions.inputs[:, 0]))  # type: ignore[operator]  # a Backbone
         return maps[-1].mean((2, 3)), at_least_float32(self.head(maps, *questions.targets.shape[-2:]))
 
     def targets(self, questions: TaskBatch) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n 1 h w"]]:
