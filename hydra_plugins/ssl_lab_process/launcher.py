@@ -1,0 +1,63 @@
+"""Hydra's launcher `process`: each job of a sweep is a fresh process, and a failed one does not stop the rest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+
+@dataclass
+class ProcessLauncherConf:
+    """`hydra.launcher.<key>`; see `ProcessLauncher`."""
+
+    _target_: str = "hydra_plugins.ssl_lab_process.launcher.ProcessLauncher"
+    slots: int | None = None
+    fail_fast: bool = False
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="ssl_lab")
+
+
+class ProcessLauncher(Launcher):
+    """Runs the jobs of `--multirun` side by side; exits with 1 and the list when some have failed.
+
+    slots: jobs at a time; null for as many as the GPUs allow, or two for want of any. fail_fast: whether the jobs that
+    have not started stay so once one has failed. The same command goes on where an interrupted sweep stood.
+    """
+
+    def __init__(self, slots: int | None = None, fail_fast: bool = False):
+        self.slots, self.fail_fast = slots, fail_fast
+        self.config: Any = None
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from ssl_lab.slots import Job, Slots, report, slots_for  # Hydra imports all plugins: this one is to be quick
+
+        searched = [f"--config-dir={path}" for path in user_folders(self.config)]
+        jobs = [Job(name_of(words, job_overrides), [["train", *searched, *words]]) for words in job_overrides]
+        slots = Slots(
+            self.slots or slots_for(self.config.trainer.devices),
+            Path(str(self.config.hydra.sweep.dir)) / "logs",
+            fail_fast=self.fail_fast,
+        )
+        code = report(slots, slots.run(jobs))
+        if code:
+            raise SystemExit(code)
+        return [JobReturn(overrides=words, status=JobStatus.COMPLETED, _return_value=None) for words in job_overrides]
+
+
+def name_of(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
+    """What tells a job from the others of its sweep."""
+    own = [word for word in words if not all(word in other for other in jobs)]
+    return " ".join(own) or " ".join(words) or "as configured"
+
+
+def user_folders(config: Any) -> list[str]:
+    """The folders that the user gave with `--config-dir`."""
+    return [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]

@@ -1,0 +1,164 @@
+"""Commands side by side, each in a process of its own, so that none can disturb another."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, NamedTuple
+
+
+class Job(NamedTuple):
+    """What is to be run: `python -m ssl_lab.<command> <words>` for each line, as long as these succeed."""
+
+    name: str
+    lines: Iterable[list[str]]  # a command and its words; each is asked for when those before have succeeded
+
+    @property
+    def file_name(self) -> str:
+        """The name as a file may have it."""
+        return re.sub(r"[^\w.=-]+", "-", self.name).strip("-")[:100]
+
+
+class Outcome(NamedTuple):
+    """How a job ended."""
+
+    name: str
+    code: int | None  # of the process, 0 when all went well; None: it was not started
+    log: Path
+    seconds: float
+
+    @property
+    def last_line(self) -> str:
+        """What it said last, errors before anything else."""
+        lines = (
+            [line for line in self.log.read_text(errors="replace").splitlines() if line] if self.log.exists() else []
+        )
+        errors = [line for line in lines if line.startswith("error: ") or re.match(r"\w*(Error|Exception)\b", line)]
+        return (errors or lines or ["said nothing"])[-1]
+
+
+class Slots:
+    """Runs jobs, `count` at a time; each slot has its own part of the cores and of the GPUs.
+
+    logs: folder of what the jobs print. fail_fast: whether jobs that have not started stay so once one has failed.
+    SIGINT and SIGTERM go on to all that runs, which then saves and leaves; `asked` holds the signal.
+    """
+
+    def __init__(self, count: int, logs: Path, fail_fast: bool = False):
+        self.count, self.logs, self.fail_fast = count, Path(logs), fail_fast
+        self.asked = 0
+        self._failed = False
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """All outcomes, in the order of the jobs."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        free: SimpleQueue[int] = SimpleQueue()
+        for slot in range(self.count):
+            free.put(slot)
+
+        def one(job: Job) -> Outcome:
+            slot = free.get()
+            try:
+                return self._run(job, slot)
+            finally:
+                free.put(slot)
+
+        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with ThreadPoolExecutor(self.count) as pool:
+                started = [pool.submit(one, job) for job in jobs]
+                return [future.result() for future in started]
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run(self, job: Job, slot: int) -> Outcome:
+        log, began, code = self.logs / f"{job.file_name}.log", time.monotonic(), 0
+        if self.asked or (self._failed and self.fail_fast):
+            return Outcome(job.name, None, log, 0.0)
+        tell(f"  {job.name}: started")
+        with log.open("wb") as stream:
+            for command, *words in job.lines:
+                code = self._call(slot, stream, command, words)
+                if code:
+                    break
+        outcome = Outcome(job.name, code, log, time.monotonic() - began)
+        self._failed = self._failed or bool(code)
+        tell(f"  {job.name}: {'done' if code == 0 else f'failed ({code}), see {log}: {outcome.last_line}'}")
+        return outcome
+
+    def _call(self, slot: int, stream: Any, command: str, words: list[str]) -> int:
+        line = [sys.executable, "-m", f"ssl_lab.{command}", *words]
+        with self._lock:
+            if self.asked:
+                return 128 + self.asked
+            # A session of its own: Ctrl-C reaches it through us alone, once.
+            process = subprocess.Popen(
+                line, stdout=stream, stderr=stream, env=environment(slot, self.count), start_new_session=True
+            )
+            self._running[slot] = process
+            if self.asked:  # it came while this one was started
+                process.send_signal(self.asked)
+        code = process.wait()
+        with self._lock:
+            self._running.pop(slot)
+        return 128 - code if code < 0 else code
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.asked = number
+        for process in list(self._running.values()):
+            process.send_signal(number)
+
+
+def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:
+    """Say how the jobs ended; the code to exit with: 0 when all went well, else 1, or 128 and the signal."""
+    failed = [outcome for outcome in outcomes if outcome.code not in (0, None)]
+    waiting = sum(outcome.code is None for outcome in outcomes)
+    tell(f"{sum(outcome.code == 0 for outcome in outcomes)} of {len(outcomes)} done")
+    if slots.asked:
+        tell(f"{len(failed)} were running and saved, {waiting} had not started: the same command goes on from there")
+        return 128 + slots.asked
+    for outcome in failed:
+        tell(f"  failed ({outcome.code})  {outcome.name}: {outcome.last_line}\n    see {outcome.log}")
+    if waiting:
+        tell(f"  {waiting} were not started")
+    return 1 if failed or waiting else 0
+
+
+def slots_for(devices: int | str) -> int:
+    """Jobs at a time where each takes so many devices: as the GPUs allow; without GPUs two, for two cores and more."""
+    each = devices if isinstance(devices, int) else len(_gpus()) or 1
+    return max(1, (len(_gpus()) or min(2, os.cpu_count() or 1)) // each)
+
+
+def tell(text: str) -> None:
+    """A line for the user."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def environment(slot: int, count: int) -> dict[str, str]:
+    """The environment of a slot: nothing of the ranks that started us, its share of the cores and of the GPUs."""
+    ranks = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ranks)}
+    kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device] or _gpus()
+    if len(devices) >= count > 1:
+        share = len(devices) // count
+        kept["CUDA_VISIBLE_DEVICES"] = ",".join(devices[slot * share : (slot + 1) * share])
+    return kept
+
+
+def _gpus() -> list[str]:
+    """The NVIDIA GPUs of this machine by number, found without torch."""
+    return [name.name.removeprefix("nvidia") for name in sorted(Path("/dev").glob("nvidia[0-9]*"))]
