@@ -6,7 +6,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,13 +13,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.rows import Row
-from ssl_lab import cli, hardware
-from ssl_lab.build import build
-from ssl_lab.data import ImageData
+from ssl_lab import cli
+from ssl_lab.distributed import Place
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Pretext
-from ssl_lab.pretrain import hush, make_method, make_trainer
-from ssl_lab.records import RunFolder
+from ssl_lab.pretrain import Run, hush, make_method, make_trainer
 
 BATCH, WARM = 256, 2
 
@@ -54,36 +51,33 @@ def ratio(name: str, backbone: str, steps: int, rounds: int, target: str) -> Row
     ours, bare = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"method={name}", f"backbone={backbone}", "probe=none", "logger=none", f"data.batch_size={BATCH}"]
-        config, _ = cli.compose("train", [*overrides, f"trainer.max_steps={steps + WARM}", f"paths.out={folder}"])
-        picked = hardware.pick(**{k: config["trainer"][k] for k in ("accelerator", "devices", "precision")})
-        data: ImageData = build(config["data"], seed=0)
-        data.open()
+        hush()
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
         for turn in range(rounds):
-            ours += ours_steps(config, picked, data, Path(folder) / str(turn))
-            bare += list(bare_steps(config, picked, data, steps + WARM))[WARM:]
+            words = [*overrides, f"trainer.max_steps={steps + WARM}", f"paths.out={folder}/{turn}"]
+            run = Run(*cli.compose("train", words), Place())
+            ours += ours_steps(run)
+            bare += list(bare_steps(run, steps + WARM))[WARM:]
     return Row(
         f"training loop / bare loop: {name}, {backbone}, batch {BATCH}", median(bare) / median(ours), "x", target
     )
 
 
-def ours_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, folder: Path) -> list[float]:
+def ours_steps(run: Run) -> list[float]:
     """Seconds of each step of a run as `train` makes it."""
-    hush()
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     clock = Clock()
-    run = RunFolder(folder)
-    run.start(config)
-    trainer = make_trainer(config, picked, run, data, config["trainer"]["max_steps"])
+    run.folder.start(run.config)
+    trainer = make_trainer(run, run.settings["max_steps"])
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer.fit(make_method(config, data, picked), datamodule=data)
+        trainer.fit(make_method(run.config, run.data, run.hardware), datamodule=run.data)
     return clock.steps
 
 
-def bare_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageData, steps: int) -> Iterator[float]:
+def bare_steps(run: Run, steps: int) -> Iterator[float]:
     """Seconds of each step of the same networks, loss, precision and optimiser on inputs that lie in memory."""
-    method: Any = make_method(config, data, picked)
-    images, draws = data.sample(BATCH), Draws(0, 0, BATCH)
+    method: Any = make_method(run.config, run.data, run.hardware)
+    images, draws = run.data.sample(BATCH), Draws(0, 0, BATCH)
     views = method.views(images, draws, 1 if isinstance(method, Pretext) else None)
     if isinstance(method, Pretext):
         questions = method.task(views[0], draws)
@@ -93,7 +87,7 @@ def bare_steps(config: dict[str, Any], picked: hardware.Hardware, data: ImageDat
     method.train()
     for counter in range(steps):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=picked.precision == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.hardware.precision == "bf16-mixed"):
             loss = method.step(images, Draws(0, counter, BATCH)).loss
         optimizer.zero_grad()
         loss.backward()

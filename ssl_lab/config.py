@@ -34,7 +34,8 @@ class Paths:
 @dataclass
 class Trainer:
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: int
+    devices: int | Literal["auto"]
+    launcher: Literal["local", "torchrun", "slurm"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
     memory_format: Literal["auto", "channels_last", "contiguous"]
     max_epochs: int

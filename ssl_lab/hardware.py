@@ -9,7 +9,7 @@ class Hardware(NamedTuple):
     """A choice that stands; `str()` of it is what the user is told."""
 
     accelerator: str  # cpu, gpu or mps
-    devices: int
+    devices: int  # of this machine
     precision: str  # Lightning's name
     memory_format: str  # channels_last or contiguous
 
@@ -23,10 +23,12 @@ class Hardware(NamedTuple):
         return torch.device({"cpu": "cpu", "gpu": "cuda", "mps": "mps"}[self.accelerator])
 
 
-def pick(accelerator: str = "auto", devices: int = 1, precision: str = "auto", memory_format: str = "auto") -> Hardware:
-    """Settles every "auto": a GPU before the CPU, bfloat16 and channels-last where the processor is fast at them.
+def pick(
+    accelerator: str = "auto", devices: int | str = 1, precision: str = "auto", memory_format: str = "auto"
+) -> Hardware:
+    """Settles every "auto": a GPU before the CPU, all GPUs, bfloat16 and channels-last where these are fast.
 
-    Raises ValueError for an accelerator that is not there.
+    Raises ValueError for an accelerator that is not there, or not so often.
     """
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
@@ -34,6 +36,14 @@ def pick(accelerator: str = "auto", devices: int = 1, precision: str = "auto", m
     if not there[accelerator]:
         found = ", ".join(name for name, available in there.items() if available)
         raise ValueError(f"trainer.accelerator={accelerator}: not on this machine; there is {found}")
+    if devices == "auto":
+        if accelerator == "cpu":
+            raise ValueError("trainer.devices=auto counts GPUs, and there is none: set trainer.devices=2, or as many")
+        devices = torch.cuda.device_count() if accelerator == "gpu" else 1
+    devices = int(devices)
+    most = {"gpu": torch.cuda.device_count(), "mps": 1, "cpu": 1024}[accelerator]
+    if not 1 <= devices <= most:
+        raise ValueError(f"trainer.devices={devices}: from 1 to {most} here with trainer.accelerator={accelerator}")
     if precision == "auto":
         precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
     if memory_format == "auto":

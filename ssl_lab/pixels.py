@@ -13,8 +13,8 @@ _WHITE = (0.95047, 1.0, 1.08883)
 
 
 def to_float(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Stored bytes as numbers in [0, 1]."""
-    return images.to(torch.float32).div_(255)
+    """Stored bytes as numbers in [0, 1], of the default type: of 64 bits under `trainer.precision=64-true`."""
+    return images.to(torch.get_default_dtype()).div_(255)
 
 
 def normalize(

@@ -1,27 +1,33 @@
 """From a checked configuration to a finished run folder."""
 
 import logging
+import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import wandb
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
-from ssl_lab import hardware
+from ssl_lab import distributed, hardware
 from ssl_lab.build import build, check_keywords
 from ssl_lab.data import ImageData
+from ssl_lab.distributed import Place, buffers_stay
 from ssl_lab.hardware import Hardware
 from ssl_lab.methods import Method, flops_per_image
+from ssl_lab.nn import share_batch_norms
 from ssl_lab.records import (
     Checkpoints,
     FiniteLoss,
     HashedCheckpointIO,
     Interrupted,
-    LeaveOnSignal,
     MetricsLog,
     Previews,
     Progress,
@@ -38,31 +44,67 @@ from ssl_lab.signatures import signature
 
 def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
     """Train what the configuration says; resume its run when it was interrupted, skip it when it is finished."""
-    hush()
-    settings = config["trainer"]
-    picked = hardware.pick(**{key: settings[key] for key in ("accelerator", "devices", "precision", "memory_format")})
-    check_parts(config)
-    data: ImageData = build(config["data"], seed=config["seed"])
-    data.open()
-    folder = run_folder(config, choices, data, picked.precision)
-    if folder.finished:
-        say(f"{folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={folder.path}")
-        return
-    method = make_method(config, data, picked)
+    place = distributed.place(config["trainer"]["launcher"])
+    run = Run(config, choices, place)
+    if run.folder.finished:
+        say(f"{run.folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={run.folder.path}")
+    elif place.size == 1 and run.hardware.devices > 1:
+        try:
+            distributed.in_processes(run.hardware.devices, train_rank, config, choices)
+        except distributed.Ended as ended:
+            sys.stderr.write(f"error: {ended}\n")
+            raise SystemExit(ended.code) from None
+    else:
+        train(run)
+
+
+def train_rank(config: dict[str, Any], choices: dict[str, Any]) -> None:
+    """What each of several processes does; `distributed.in_processes` sets them up as torchrun does."""
+    train(Run(config, choices, distributed.place("torchrun")))
+
+
+class Run:
+    """A run before its first step: checked parts, opened data, a folder, and this process' place among several."""
+
+    def __init__(self, config: dict[str, Any], choices: dict[str, Any], place: Place):
+        hush()
+        self.config, self.settings, self.place = config, config["trainer"], place
+        wanted = {key: self.settings[key] for key in ("accelerator", "devices", "precision", "memory_format")}
+        self.hardware = hardware.pick(**(wanted if place.size == 1 else wanted | {"devices": place.here}))
+        processes = max(place.size, self.hardware.devices)
+        check_parts(config)
+        self.data: ImageData = build(config["data"], seed=config["seed"])
+        if self.data.batch_size % processes:
+            raise ValueError(
+                f"data.batch_size={self.data.batch_size} does not divide among {processes} processes: set it to "
+                f"{-(-self.data.batch_size // processes) * processes}"
+            )
+        self.data.open()
+        self.folder = run_folder(config, choices, self.data, self.hardware.precision)
+
+
+def train(run: Run) -> None:
+    """From the newest checkpoint, or the first step, to the end."""
+    config, data, folder = run.config, run.data, run.folder
+    method = make_method(config, data, run.hardware)
     flops = flops_per_image(method, data.sample(method.fewest_rows))
-    max_steps = affordable_steps(settings, flops * data.batch_size)
-    with folder.lock():
+    max_steps = affordable_steps(run.settings, flops * data.batch_size)
+    if run.place.size > 1:
+        share_batch_norms(method)
+    with folder.lock() if run.place.first else nullcontext():
         checkpoint = newest_intact(folder.checkpoints, say)
-        announce(folder, data, method, picked, checkpoint, settings["accumulate_grad_batches"])
-        folder.start(config, seed=config["seed"], data=data.facts, precision=picked.precision, **provenance())
-        trainer = make_trainer(config, picked, folder, data, max_steps)
+        if run.place.first:
+            announce(run, method, checkpoint)
+            folder.start(config, seed=config["seed"], data=data.facts, precision=run.hardware.precision, **provenance())
+        trainer = make_trainer(run, max_steps)
         try:
             trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except Interrupted as interrupted:
             wandb.finish()
             say(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
             raise SystemExit(interrupted.code) from None
-        finish(folder, config, method, trainer, data, flops)
+        if run.place.first:
+            finish(run, method, trainer, flops)
 
 
 def check_parts(config: dict[str, Any]) -> None:
@@ -107,34 +149,44 @@ def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData,
     return RunFolder(Path(config["paths"]["out"]) / str(choices.get("experiment") or "train") / name)
 
 
-def make_trainer(
-    config: dict[str, Any], picked: Hardware, folder: RunFolder, data: ImageData, max_steps: int | None = None
-) -> Trainer:
+def make_trainer(run: Run, max_steps: int | None = None) -> Trainer:
     """Lightning's trainer with our checkpoints, logs and probes; `max_steps` end it before the epochs do."""
-    settings = config["trainer"]
+    settings, folder, data, picked = run.settings, run.folder, run.data, run.hardware
     metrics = MetricsLog(folder.metrics_file)
     checkpoints = Checkpoints(folder.checkpoints, metrics, settings["checkpoint_minutes"], settings["keep_checkpoints"])
     every = settings["log_every_n_steps"]
-    previews = Previews(data.to_watch(8), folder.path / "previews")
-    watchers = [FiniteLoss(every), StepMetrics(every), *probes(config, data), previews, Progress(data.batch_size)]
+    callbacks: list[Callback] = [FiniteLoss(every), StepMetrics(every)]
+    if run.place.first:  # the others wait while these look at the network, which is the same in all
+        previews = Previews(data.to_watch(8), folder.path / "previews")
+        callbacks += [*probes(run.config, data), previews, Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,
         devices=picked.devices,
+        num_nodes=run.place.size // run.place.here,
+        strategy=strategy(run.place, settings["launcher"], picked),
         precision=picked.precision,  # type: ignore[arg-type]  # config.py knows Lightning's names
         max_epochs=settings["max_epochs"],
         max_steps=max_steps or -1,
         accumulate_grad_batches=settings["accumulate_grad_batches"],
-        callbacks=[
-            *watchers,
-            checkpoints,
-            LeaveOnSignal(checkpoints),
-        ],  # a checkpoint holds what those before have done
-        logger=[metrics, *loggers(config, folder)],
+        callbacks=[*callbacks, checkpoints],  # a checkpoint holds what those before have done
+        logger=[metrics, *loggers(run.config, folder)],
         plugins=[HashedCheckpointIO()],
         enable_checkpointing=False,  # Lightning's; ours is a callback
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+    )
+
+
+def strategy(place: Place, launcher: str, picked: Hardware) -> Strategy:
+    """How processes share their gradients. Told here, since Lightning would guess it from the environment."""
+    if place.size == 1:
+        return SingleDeviceStrategy(picked.device)
+    return DDPStrategy(
+        cluster_environment=SLURMEnvironment(auto_requeue=False) if launcher == "slurm" else TorchElasticEnvironment(),
+        process_group_backend="nccl" if picked.accelerator == "gpu" else "gloo",
+        gradient_as_bucket_view=True,
+        **buffers_stay(),
     )
 
 
@@ -162,15 +214,18 @@ def loggers(config: dict[str, Any], folder: RunFolder) -> list[Logger]:
     return built
 
 
-def announce(
-    folder: RunFolder, data: ImageData, method: Method, picked: Hardware, checkpoint: Path | None, accumulate: int
-) -> None:
+def announce(run: Run, method: Method, checkpoint: Path | None) -> None:
     """Say what is about to happen, before it takes its time."""
+    data, processes = run.data, run.place.size
     rate = method.optim.effective_lr(data.batch_size)
-    say(f"run      {folder.path}")
+    shared = f" ({data.batch_size // processes} a process)" if processes > 1 else ""
+    say(f"run      {run.folder.path}")
     say(f"data     {data.description}")
-    say(f"trainer  {picked}; batch {data.batch_size}, learning rate {rate:g} ({method.optim.lr_scaling} scaling)")
-    for remark in method.remarks(len(data.pretrain), accumulate):
+    say(
+        f"trainer  {run.hardware}; batch {data.batch_size}{shared}, learning rate {rate:g} "
+        f"({method.optim.lr_scaling} scaling)"
+    )
+    for remark in method.remarks(len(data.pretrain), run.settings["accumulate_grad_batches"]):
         say(f"note     {remark}")
     if data.train.labels is None:
         say("labels   none: the probes that need them are off")
@@ -178,16 +233,15 @@ def announce(
         say(f"resumes  {checkpoint}")
 
 
-def finish(
-    folder: RunFolder, config: dict[str, Any], method: Method, trainer: Trainer, data: ImageData, flops: float
-) -> None:
+def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
     """Write the encoder and what the run took, and say what to do next."""
-    images = trainer.fit_loop.epoch_loop.batch_progress.total.completed * data.batch_size
+    folder = run.folder
+    images = trainer.fit_loop.epoch_loop.batch_progress.total.completed * run.data.batch_size
     seconds = next(c.seconds for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     folder.update(
         whole_images=method.whole_images,
-        encoder_sha256=save_encoder(method.encoder, config["method"]["backbone"], folder.path),
+        encoder_sha256=save_encoder(method.encoder, run.config["method"]["backbone"], folder.path),
         images_seen=images,
         views_seen=images * method.views_per_image,
         flops=images * flops,

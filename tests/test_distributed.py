@@ -1,43 +1,176 @@
-"""Two processes compute what one process computes."""
+"""Several processes compute what one process computes, batch norm included."""
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from conftest import Command
+from torch import Tensor, nn
 
-from ssl_lab.distributed import gather
-from ssl_lab.losses import nt_xent
+from ssl_lab import cli
+from ssl_lab.build import build
+from ssl_lab.distributed import averages, gather, largest, place, total
+from ssl_lab.draws import Draws
+from ssl_lab.methods import Method
+from ssl_lab.nn import SharedBatchNorm, share_batch_norms, split_batch_norms
+from ssl_lab.records import HashedCheckpointIO, find_run
+
+METHODS = cli.options()["method"]
+ROWS, UPDATES = 16, 5
 
 
-def loss_and_gradient(world_size: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of one weight shared by all, on this process' rows; the gradient averaged over processes, as DDP does."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 8, 5, dtype=torch.float64, generator=generator)
-    weight = torch.randn(5, 4, dtype=torch.float64, generator=generator).requires_grad_()
-    share = 8 // world_size
-    views = inputs[:, rank * share : (rank + 1) * share] @ weight
-    loss = nt_xent(*[gather(view) for view in views], temperature=0.2)
-    loss.backward()
-    assert weight.grad is not None
+def train(name: str, rank: int, world_size: int) -> dict[str, Any]:
+    """Losses of five updates, the first gradient, and all tensors after them; gradients are averaged as DDP does."""
+    torch.manual_seed(0)
+    words = ["data=digits", "backbone=resnet18", "method.backbone.width=0.125", f"method={name}"]
+    words += ["method.splits=4", "method.queue_size=24"] if name.startswith(("moco_v1", "moco_v2")) else []
+    config, _ = cli.compose("train", words)
+    method: Method = build(config["method"], preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3}, seed=0).double()
+    images = torch.randint(0, 256, (ROWS, 3, 32, 32), dtype=torch.uint8)
+    method.prepare(images)
     if world_size > 1:
-        dist.all_reduce(weight.grad)
-        weight.grad /= world_size
-    return loss.detach(), weight.grad
+        share_batch_norms(method)
+    learned = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=1e-3)
+    mine = slice(rank * ROWS // world_size, (rank + 1) * ROWS // world_size)
+    losses, first = [], torch.tensor([])
+    for counter in range(UPDATES):
+        loss = method.step(images[mine], Draws(0, counter, ROWS, mine.start, mine.stop)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        for parameter in learned:
+            assert parameter.grad is not None
+            if world_size > 1:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world_size
+        if counter == 0:
+            first = torch.cat([p.grad.flatten() for p in learned if p.grad is not None])
+        optimizer.step()
+        method.after_update()
+        losses.append(averages({"loss": loss.item()})["loss"])
+    tensors = [tensor.flatten().double() for tensor in method.state_dict().values()]
+    return {"losses": torch.tensor(losses, dtype=torch.float64), "gradient": first, "tensors": torch.cat(tensors)}
 
 
 def work(rank: int, world_size: int, folder: str) -> None:
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    Method.progress = property(lambda _: 0.5)  # type: ignore[assignment]  # without a trainer to tell
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
-    torch.save(loss_and_gradient(world_size, rank), os.path.join(folder, f"{rank}.pt"))  # noqa: PTH118
+    assert largest(rank, 5 - rank) == [world_size - 1, 5]
+    rows = torch.full((1, 2), float(rank))
+    assert gather(rows)[:, 0].tolist() == list(range(world_size))
+    assert total(rows)[0, 0] == sum(range(world_size))
+    torch.save({name: train(name, rank, world_size) for name in METHODS}, os.path.join(folder, f"{rank}.pt"))  # noqa: PTH118
     dist.destroy_process_group()
 
 
-def test_the_gathered_loss_and_its_gradient_are_those_of_one_process(tmp_path: Path) -> None:
-    mp.spawn(work, args=(2, str(tmp_path)), nprocs=2)
-    loss, gradient = loss_and_gradient(1, 0)
-    for rank in range(2):
-        theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert torch.allclose(loss, theirs[0], rtol=1e-12)
-        assert (gradient - theirs[1]).norm() / gradient.norm() <= 1e-10
+def relative(one: Tensor, other: Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_every_method_learns_the_same_in_several_processes(
+    world_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mp.spawn(work, args=(world_size, str(tmp_path)), nprocs=world_size)
+    monkeypatch.setattr(Method, "progress", property(lambda _: 0.5))
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for name in METHODS:
+            alone = train(name, 0, 1)
+            for rank in range(world_size):
+                theirs = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[name]
+                for what, value in alone.items():
+                    assert relative(theirs[what], value) <= 1e-10, (name, rank, what)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def test_a_shared_batch_norm_is_batch_norm_in_one_process() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(5 * 9, affine=False)).double()
+    shared = nn.Sequential(nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(5 * 9, affine=False)).double()
+    share_batch_norms(shared)
+    assert [type(module) for module in shared][::3] == [SharedBatchNorm] * 2
+    for _ in range(2):
+        images = torch.randn(8, 5, 3, 3, dtype=torch.float64)
+        assert torch.allclose(plain(images), shared(images))
+    assert plain.state_dict().keys() == shared.state_dict().keys()
+    for name, tensor in plain.state_dict().items():
+        assert torch.allclose(tensor.double(), shared.state_dict()[name].double()), name
+    assert torch.allclose(plain.eval()(images), shared.eval()(images))
+
+
+@pytest.mark.parametrize("exchange", [share_batch_norms, lambda network: split_batch_norms(network, 1)])
+def test_an_exchanged_batch_norm_keeps_the_activation_that_timm_puts_into_it(exchange: Any) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("efficientnet_b0", num_classes=0).double()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    for mode in (False, True):
+        network.train(mode)
+        torch.manual_seed(0)
+        before = network(images)
+        exchanged = exchange(timm.create_model("efficientnet_b0", num_classes=0).double().train(mode))
+        exchanged.load_state_dict(network.state_dict())
+        torch.manual_seed(0)
+        assert torch.allclose(exchanged(images), before)
+
+
+def test_a_run_of_two_processes_ends_with_the_weights_of_one(command: Command, tmp_path: Path) -> None:
+    """The whole way, with Lightning's DDP: in float64, to rounding; and the same folder finds the run again."""
+    words = ["data=digits", "backbone=convnet", "method.backbone.widths=[8,8]", "logger=none", "data.batch_size=64"]
+    words += ["trainer.max_epochs=1", "trainer.precision=64-true", "method=moco_v2", "method.queue_size=128"]
+    assert command("train", *words, "paths.out=one").returncode == 0
+    both = [*words, "paths.out=two", "trainer=ddp", "trainer.devices=2"]
+    assert command("train", *both).returncode == 0
+    one, two = find_run(tmp_path / "one"), find_run(tmp_path / "two")
+    assert one.path.name == two.path.name
+    assert (one.record["images_seen"], two.record["status"]) == (two.record["images_seen"], "finished")
+    a, b = (
+        HashedCheckpointIO().load_checkpoint(max(run.checkpoints.glob("*.ckpt")))["state_dict"] for run in (one, two)
+    )
+    assert a.keys() == b.keys()
+    for name, tensor in a.items():
+        assert torch.allclose(tensor, b[name], rtol=1e-8, atol=1e-10), name
+    assert "is finished" in command("train", *both).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trainer=torchrun"], "torchrun --nproc-per-node"),
+        (["trainer=slurm"], "srun python -m ssl_lab.train"),
+        (["trainer=ddp", "trainer.accelerator=cpu"], "set trainer.devices=2"),
+        (["trainer.devices=3", "data.batch_size=64"], "set it to 66"),
+    ],
+)
+def test_what_cannot_start_several_processes_is_refused(words: list[str], said: str, command: Command) -> None:
+    refused = command("train", "data=digits", *words)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+
+
+def test_a_place_is_read_from_the_launcher_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert place("torchrun") == (3, 8, 4)
+    assert place("local") == (0, 1, 1)  # left over from elsewhere, and forgotten
+    assert not {"RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(ValueError, match="add trainer=torchrun"):
+        place("local")
+    for name, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert place("slurm") == (5, 8, 4)
+    monkeypatch.setenv("SLURM_NTASKS", "7")
+    with pytest.raises(ValueError, match="equally many"):
+        place("slurm")

@@ -40,7 +40,9 @@ class KnnProbe(Callback):
             encoder: nn.Module = pl_module.encoder  # type: ignore[assignment]  # every Method has one
             accuracy = self.measure(encoder, pl_module.device, str(trainer.precision))
             figures = {"val/knn_top1": accuracy, "val/knn_k": float(self.k)}
-            pl_module.log_dict(figures, logger=False)  # to be shown; loggers get it now, before a checkpoint is made
+            pl_module.log_dict(
+                figures, logger=False, rank_zero_only=True
+            )  # to be shown; loggers get it now, before a checkpoint is made
             for logger in trainer.loggers:
                 logger.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step)
 

@@ -1,12 +1,12 @@
 """Networks: backbones, heads, what teaches them, and the Encoder."""
 
+from ssl_lab.nn.batch_norm import SharedBatchNorm, SplitBatchNorm, share_batch_norms, split_batch_norms
 from ssl_lab.nn.convnet import ConvNet
 from ssl_lab.nn.dense_heads import Hypercolumn, Upsampler
 from ssl_lab.nn.encoder import Encoder
 from ssl_lab.nn.mlp import MLP, classifier
 from ssl_lab.nn.queue import Queue
 from ssl_lab.nn.resnet import ResNet
-from ssl_lab.nn.split_batch_norm import SplitBatchNorm, split_batch_norms
 from ssl_lab.nn.teacher import Teacher
 from ssl_lab.nn.timm_backbone import TimmBackbone
 
@@ -17,10 +17,12 @@ __all__ = [
     "Hypercolumn",
     "Queue",
     "ResNet",
+    "SharedBatchNorm",
     "SplitBatchNorm",
     "Teacher",
     "TimmBackbone",
     "Upsampler",
     "classifier",
+    "share_batch_norms",
     "split_batch_norms",
 ]

@@ -32,7 +32,7 @@ class Queue(nn.Module):
     def push(self, keys: Float[Tensor, "n d"]) -> None:
         """Write a batch over the oldest keys, in place; of more keys than there is room for, the last stay."""
         size = len(self)
-        kept = F.normalize(keys.float(), dim=1)[-size:]
+        kept = F.normalize(keys.to(self.keys), dim=1)[-size:]
         first = self.position + len(keys) - len(kept)
-        self.keys[(first + torch.arange(len(kept), device=self.keys.device)) % size] = kept.to(self.keys)
+        self.keys[(first + torch.arange(len(kept), device=self.keys.device)) % size] = kept
         self.position.copy_((self.position + len(keys)) % size)

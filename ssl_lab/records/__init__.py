@@ -3,7 +3,7 @@
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
 from ssl_lab.records.encoder_file import digest_of, load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
-from ssl_lab.records.interrupt import Interrupted, LeaveOnSignal
+from ssl_lab.records.interrupt import Interrupted
 from ssl_lab.records.ledger import baseline_results, finished_folders, read_ledger, same_run, summary, write_ledger
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Previews
@@ -18,7 +18,6 @@ __all__ = [
     "FiniteLoss",
     "HashedCheckpointIO",
     "Interrupted",
-    "LeaveOnSignal",
     "MetricsLog",
     "Previews",
     "Progress",

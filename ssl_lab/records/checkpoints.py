@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from ssl_lab.distributed import largest
+from ssl_lab.records.interrupt import Asked, Interrupted
 from ssl_lab.records.metrics import MetricsLog
 
 
@@ -65,6 +67,9 @@ class HashedCheckpointIO(CheckpointIO):
 class Checkpoints(Callback):
     """Saves at the end of each epoch, and in between when `minutes` have passed; keeps the newest `keep`.
 
+    On SIGTERM or SIGINT it finishes the step, saves, and raises Interrupted. Of several processes the first one's clock
+    and any one's signal count: all save and leave by the same step.
+
     folder: of the files, named after the batches seen. metrics: the log, whose position each checkpoint remembers.
     """
 
@@ -73,6 +78,7 @@ class Checkpoints(Callback):
         self.minutes, self.keep = minutes, keep
         self._last_saved = self._since = time.monotonic()
         self._before = 0.0
+        self._asked = Asked()
 
     @property
     def seconds(self) -> float:
@@ -81,14 +87,29 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_saved = self._since = time.monotonic()
+        self._asked.listen(insistent=trainer.world_size == 1)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        # The last batch of an epoch waits for the epoch's own checkpoint, behind the probes.
-        if not trainer.is_last_batch and time.monotonic() - self._last_saved >= 60 * self.minutes:
+        if trainer.is_last_batch:  # it waits for the epoch's own checkpoint, behind the probes
+            return
+        late = time.monotonic() - self._last_saved >= 60 * self.minutes
+        due, asked = largest(int(late and trainer.is_global_zero), self._asked.number)
+        if due or asked:
             self.save(trainer)
+        if asked:
+            raise Interrupted(asked)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save(trainer)
+        (asked,) = largest(self._asked.number)
+        if asked:
+            raise Interrupted(asked)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._asked.restore()
+
+    def on_exception(self, *_: Any) -> None:
+        self._asked.restore()
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint, then drop the oldest."""

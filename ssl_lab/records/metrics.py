@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_lab.distributed import averages
+
 
 class MetricsLog(Logger):
     """Appends `{"step": …, name: value, …}` to a file; holds nothing back, so a killed run loses no line.
@@ -47,6 +49,7 @@ class MetricsLog(Logger):
         """Bytes written so far."""
         return self.file.stat().st_size if self.file.exists() else 0
 
+    @rank_zero_only
     def cut_back(self, position: int) -> None:
         """Forget what was logged after `position`."""
         if self.position > position:
@@ -68,7 +71,7 @@ class StepMetrics(Callback):
         if trainer.global_step % self.every_n_steps or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         figures = {"loss": outputs["loss"], "lr": trainer.optimizers[0].param_groups[0]["lr"], **outputs["logs"]}
-        line = {f"train/{name}": float(value) for name, value in figures.items()}
+        line = averages({f"train/{name}": float(value) for name, value in figures.items()})
         for logger in trainer.loggers:
             logger.log_metrics({**line, "epoch": trainer.current_epoch}, trainer.global_step)
 
