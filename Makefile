@@ -32,8 +32,8 @@ lint: $(STAMP) ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## lint, then the tests (about ten minutes on two cores)
-	$(BIN)/python -m pytest -m "not slow" --nbmake tests notebooks
+test: lint ## lint, then the tests (about XXX minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --nbmake tests notebooks
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## the tests that train for minutes

@@ -117,9 +117,9 @@ def test_signatures_read_from_source_agree_with_python() -> None:
     "arguments", [("method=simclrr",), ("data.bach_size=3",), ("seed=x",), ("experiment=none_such",), ("seed",)]
 )
 def test_a_bad_command_exits_2_without_traceback_and_writes_nothing(
-    command: Command, tmp_path: Path, arguments: tuple[str, ...]
+    process: Command, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    done = command("train", *arguments)
+    done = process("train", *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -131,22 +131,22 @@ def test_checking_a_configuration_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
-def test_help_lists_every_group_and_option(command: Command) -> None:
-    text = command("train", "--help").stdout
+def test_help_lists_every_group_and_option(process: Command) -> None:
+    text = process("train", "--help").stdout
     for group in (*PARTS, "method", "data", "trainer"):
         assert re.search(rf"^  {group} .*{OPTIONS[group][0]}", text, re.MULTILINE)
 
 
-def test_a_users_own_recipe_is_found_and_checked(command: Command, tmp_path: Path) -> None:
+def test_a_users_own_recipe_is_found_and_checked(process: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     recipe = "# @package _global_\ndefaults:\n  - override /data: digits\ntrainer:\n  max_epochs: 3\n"
     (tmp_path / "mine" / "experiment" / "ours.yaml").write_text(recipe)
-    shown = command("train", "--config-dir", "mine", "experiment=ours", "seed=4", "--cfg", "job")
+    shown = process("train", "--config-dir", "mine", "experiment=ours", "seed=4", "--cfg", "job")
     assert shown.returncode == 0, shown.stderr
     assert "max_epochs: 3" in shown.stdout
     config, choices = cli.compose("train", ["experiment=ours"], tmp_path / "mine")
     assert (choices["data"], config["trainer"]["max_epochs"]) == ("digits", 3)
-    wrong = command("train", "--config-dir=mine", "experiment=our")
+    wrong = process("train", "--config-dir=mine", "experiment=our")
     assert wrong.returncode == 2
     assert "did you mean ours?" in wrong.stderr
 
@@ -163,9 +163,9 @@ def test_a_users_own_recipe_is_found_and_checked(command: Command, tmp_path: Pat
     ],
 )
 def test_flags_are_checked_like_everything_else(
-    command: Command, tmp_path: Path, arguments: tuple[str, ...], said: str
+    process: Command, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = command("train", *arguments)
+    done = process("train", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

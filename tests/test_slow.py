@@ -11,16 +11,16 @@ from ssl_lab.records import RunFolder, read_results
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_simclr_beats_random_weights_on_photos(command: Command, tmp_path: Path) -> None:
+def test_simclr_beats_random_weights_on_photos(process: Command, tmp_path: Path) -> None:
     """Five paired seeds of about forty seconds each, kNN on validation: the 95 % interval of the gain excludes zero."""
     gains = []
     for seed in range(5):
         out = tmp_path / f"seed{seed}"
         arguments = ["experiment=demo", "trainer.max_epochs=2", "probe=none", "logger=none", f"paths.out={out}"]
-        trained = command("train", *arguments, f"seed={seed}", timeout=400)
+        trained = process("train", *arguments, f"seed={seed}", timeout=400)
         assert trained.returncode == 0, trained.stderr
         measured = ["split=val", "protocol=knn", "protocols.knn.k=200", "baselines=[random_weights]"]
-        done = command("evaluate", f"run={out}", *measured, f"paths.out={out}", timeout=200)
+        done = process("evaluate", f"run={out}", *measured, f"paths.out={out}", timeout=200)
         assert done.returncode == 0, done.stderr
         lines = [
             line for file in out.rglob("results.jsonl") for line in read_results(RunFolder(file.parent).results_file)

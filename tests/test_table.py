@@ -8,9 +8,10 @@ import yaml
 from conftest import ROOT, TINY, Command
 
 from ssl_lab import cli
+from ssl_lab.cells import Known, interval, markdown, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.records import read_ledger, same_run
-from ssl_lab.tabulate import Known, interval, jobs_of, markdown, measured, read_spec, rows, spread
+from ssl_lab.tabulate import jobs_of, measured, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -101,17 +102,17 @@ def test_every_row_of_every_table_composes(name: str) -> None:
     assert f"table-{name}:" in (ROOT / "Makefile").read_text()
 
 
-def test_a_table_makes_its_runs_once(command: Command, tmp_path: Path) -> None:
+def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows={"SimCLR": ["method=simclr"]})))
-    planned = command("table", "name=mine.yaml", "--plan")
+    planned = process("table", "name=mine.yaml", "--plan")
     assert "1 of them to make" in planned.stdout, planned.stderr
     assert not (tmp_path / "outputs").exists()
-    made = command("table", "name=mine.yaml", "save=kept")
+    made = process("table", "name=mine.yaml", "save=kept")
     assert "SimCLR, seed 0: done" in made.stdout, made.stderr
     row = next(line for line in made.stdout.splitlines() if line.startswith("| SimCLR"))
     assert "+" in row or "-" in row
     assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
-    assert "0 of them to make" in command("table", "name=mine.yaml", "--plan").stdout
+    assert "0 of them to make" in process("table", "name=mine.yaml", "--plan").stdout
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
@@ -124,7 +125,8 @@ def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> No
     kept = Known(
         [line for line in lines if "config" in line], [line["baseline"] for line in lines if "baseline" in line]
     )
+    jobs = jobs_of(table, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
-        made = rows(table, jobs_of(table, table["seeds"]), kept, split)
+        made = rows(table, jobs, kept, split)
         if split == "val" or any(line.get("seeds") and line["knn %"] for line in made):
             assert markdown(made) in (ROOT / "README.md").read_text()
