@@ -18,6 +18,7 @@ Run = Callable[[dict[str, Any], dict[str, Any]], None]
 
 COMMANDS = {
     "train": "pretrain an encoder; the same command resumes it, and skips it when finished",
+    "resume": "go on with an interrupted run, from its folder alone",
     "evaluate": "measure a finished run under one or more protocols",
     "table": "make the runs that a table needs, and print it; --plan lists what is missing",
     "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
@@ -30,7 +31,12 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in COMMANDS:
         sys.argv = [f"{sys.argv[0]} {command}", *sys.argv[2:]]
-        enter(command, importlib.import_module(f"ssl_lab.{command}").run)
+        module = importlib.import_module(f"ssl_lab.{command}")
+        if command == "resume":
+            with messages():
+                module.main(sys.argv[1:])
+        else:
+            enter(command, module.run)
     elif command in ("--help", "-h"):
         _say("usage: ssl-lab COMMAND [group=option …] [key=value …]\n")
         _say("\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items()))
@@ -44,7 +50,7 @@ def enter(name: str, run: Run) -> None:
 
     Exits with code 2 and one message that lists every problem; nothing has been written then.
     """
-    try:
+    with messages():
         line = parse(sys.argv[1:])
         if "--help" in line.flags:
             _say(help_text(name))
@@ -55,6 +61,13 @@ def enter(name: str, run: Run) -> None:
             _through_hydra(name, run, line)
         else:
             run(*compose(name, line.overrides, line.folder))
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """What our own code raises for the user ends the process with code 2 and the message alone."""
+    try:
+        yield
     except (ConfigError, ValueError, OSError) as error:
         if not _ours(error):
             raise

@@ -58,6 +58,18 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         train(run)
 
 
+def resume(config: dict[str, Any], path: Path) -> None:
+    """Go on with the run in a folder. Raises ValueError when its data or its version make another run of it."""
+    record = RunFolder(path).record
+    if "choices" not in record:
+        raise ValueError(f"{path} is of an older version: give its command again: {record.get('command')}")
+    choices = {**record["choices"], "experiment": path.parent.name}
+    found = Run(config, choices, distributed.place(config["trainer"]["launcher"])).folder.path
+    if found.resolve() != path.resolve():
+        raise ValueError(f"{path} would go on as {found}: its images are no longer those that it began with")
+    pretrain(config, choices)
+
+
 def train_rank(config: dict[str, Any], choices: dict[str, Any]) -> None:
     """What each of several processes does; `distributed.in_processes` sets them up as torchrun does."""
     train(Run(config, choices, distributed.place("torchrun")))
@@ -80,6 +92,7 @@ class Run:
                 f"{-(-self.data.batch_size // processes) * processes}"
             )
         self.data.open()
+        self.choices = {group: choices[group] for group in ("method", "backbone", "data")}
         self.folder = run_folder(config, choices, self.data, self.hardware.precision)
 
 
@@ -95,7 +108,8 @@ def train(run: Run) -> None:
         checkpoint = newest_intact(folder.checkpoints, say)
         if run.place.first:
             announce(run, method, checkpoint)
-            folder.start(config, seed=config["seed"], data=data.facts, precision=run.hardware.precision, **provenance())
+            facts = {"seed": config["seed"], "data": data.facts, "precision": run.hardware.precision}
+            folder.start(config, choices=run.choices, **facts, **provenance())
         trainer = make_trainer(run, max_steps)
         try:
             trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)

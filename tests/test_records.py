@@ -22,7 +22,8 @@ from ssl_lab.records import (
 )
 from ssl_lab.records.checkpoints import intact, sha256
 
-RUN = {"state_dict": {}, "optimizer_states": [], "loops": {}, "callbacks": {}}  # what every checkpoint of a run holds
+# What every checkpoint of a run holds.
+RUN = {"state_dict": {}, "optimizer_states": [], "loops": {}, "callbacks": {}, "ImageData": {}}
 BACKBONE = {"_target_": "ssl_lab.nn.ConvNet", "widths": [8, 8]}
 
 
@@ -73,7 +74,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(tmp_path: Path) -> None
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "000000001.ckpt"
     HashedCheckpointIO().save_checkpoint({"model": torch.arange(3)}, file)
-    with pytest.raises(ValueError, match="holds no callbacks, loops, optimizer_states, state_dict"):
+    with pytest.raises(ValueError, match="holds no ImageData, callbacks, loops, optimizer_states"):
         HashedCheckpointIO().load_checkpoint(file)
     file.write_bytes(b"not even an archive")
     file.with_name(file.name + ".sha256").write_text(f"{sha256(file)}  {file.name}\n")

@@ -15,6 +15,7 @@ import torch
 from conftest import TINY, Command
 
 from ssl_lab import cli
+from ssl_lab.config import ConfigError
 from ssl_lab.data import ImageSet, datamodule
 from ssl_lab.measure import measure
 from ssl_lab.nn import ResNet
@@ -189,6 +190,44 @@ def test_asked_to_end_a_run_saves_first_and_goes_on_to_the_same_bits(
     assert saved["global_step"] == steps[-1]  # nothing that was done is lost
     assert "resumes" in command("train", *arguments).stdout
     assert train(tmp_path / "whole", *arguments[len(TINY) :][:-1])["encoder_sha256"] == run.record["encoder_sha256"]
+
+
+def test_a_run_resumes_from_its_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lightning.pytorch import Callback
+
+    from ssl_lab import pretrain as module
+    from ssl_lab import resume
+
+    whole = train(tmp_path / "whole", "trainer.max_epochs=2")
+    make_trainer = module.make_trainer
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, *_: Any) -> None:
+            raise KeyError("stopped here")
+
+    def stopping(*given: Any) -> Any:
+        trainer = make_trainer(*given)
+        trainer.callbacks.append(Stop())  # type: ignore[attr-defined]
+        return trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "make_trainer", stopping)
+        with pytest.raises(KeyError):
+            train(tmp_path / "stopped", "trainer.max_epochs=2")
+    run = find_run(tmp_path / "stopped")
+    moved = run.path.rename(tmp_path / run.path.name)  # wherever it lies now
+    with pytest.raises(ConfigError) as refused:
+        resume.main([str(moved), "method.optim.lr=1", "seed=3", "trainer.device=2", "trainer.max_epochs=3"])
+    assert [problem.split(":")[0] for problem in refused.value.problems] == [
+        "method.optim.lr=1", "seed=3", "trainer.device=2", "trainer.max_epochs=3",
+    ]  # fmt: skip
+    assert "did you mean devices" in refused.value.problems[2]
+    with pytest.raises(ConfigError, match="no run there"):
+        resume.main([str(tmp_path)])
+    capsys.readouterr()
+    resume.main([str(moved), "trainer.checkpoint_minutes=9"])
+    assert "resumes" in capsys.readouterr().out
+    assert find_run(moved).record["encoder_sha256"] == whole["encoder_sha256"]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(command: Command, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class ImageData(LightningDataModule):
         self.store_size, self.store, self.max_unreadable = store_size, store, max_unreadable
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
         self.mean, self.std, self.eval_size = mean, std, eval_size
+        self._position: dict[str, Any] = {"batches": 0}
 
     def open(self) -> None:
         """Open the stored images, decoding them first where they are not; then split them. Raises DataError."""
@@ -88,7 +89,16 @@ class ImageData(LightningDataModule):
         return train if extra is None else replace(train, rows=torch.cat([train.rows, extra.rows]), labels=None)
 
     def train_dataloader(self) -> BatchLoader:
-        return BatchLoader(self.pretrain, self.batch_size, self.seed, rank(), world_size())
+        self.loader = BatchLoader(self.pretrain, self.batch_size, self.seed, rank(), world_size())
+        self.loader.load_state_dict(self._position)
+        return self.loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands. Lightning would give it back its own state only in mid-epoch."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._position = state_dict
 
     @property
     def num_batches(self) -> int:

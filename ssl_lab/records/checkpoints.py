@@ -54,9 +54,12 @@ class HashedCheckpointIO(CheckpointIO):
             checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise ValueError(f"{path} is not a checkpoint of ours: {str(error).splitlines()[0]}") from error
-        missing = {"state_dict", "optimizer_states", "loops", "callbacks"} - set(checkpoint)
+        missing = {"state_dict", "optimizer_states", "loops", "callbacks", "ImageData"} - set(checkpoint)
         if missing:
-            raise ValueError(f"{path} is not a checkpoint of a run: it holds no {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"{path} is not a checkpoint of a run of this version: it holds no {', '.join(sorted(missing))}; "
+                "remove the folder's checkpoints to begin the run again"
+            )
         return dict(checkpoint)
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -1,0 +1,92 @@
+"""Sweeps: every job in a process of its own, whatever becomes of the others."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY, Command
+
+from ssl_lab.records import find_run
+from ssl_lab.slots import Job, Slots, environment, report, slots_for
+
+HELP, WRONG = ["train", "--help"], ["train", "sed=1"]
+
+
+def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slots = Slots(2, tmp_path)
+    outcomes = slots.run([Job("good", [HELP]), Job("bad/one", [WRONG, HELP]), Job("good too", [HELP, HELP])])
+    assert [outcome.code for outcome in outcomes] == [0, 2, 0]
+    assert "usage" not in outcomes[1].log.read_text()
+    assert outcomes[1].last_line.startswith("error: sed: no such key")
+    assert report(slots, outcomes) == 1
+    assert "failed (2)  bad/one: error: sed" in capsys.readouterr().out
+
+
+def test_fail_fast_leaves_the_rest_unstarted(tmp_path: Path) -> None:
+    slots = Slots(1, tmp_path, fail_fast=True)
+    outcomes = slots.run([Job("bad", [WRONG]), Job("good", [HELP])])
+    assert [outcome.code for outcome in outcomes] == [2, None]
+    assert report(slots, outcomes) == 1
+
+
+def test_a_line_is_asked_for_when_those_before_have_succeeded(tmp_path: Path) -> None:
+    asked = []
+
+    def lines(first: list[str]) -> object:
+        yield first
+        asked.append(first)
+        yield HELP
+
+    Slots(1, tmp_path).run([Job("good", lines(HELP)), Job("bad", lines(WRONG))])  # type: ignore[arg-type]
+    assert asked == [HELP]
+
+
+def test_a_slot_has_its_share_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    found = [environment(slot, 2) for slot in range(2)]
+    assert [kept["CUDA_VISIBLE_DEVICES"] for kept in found] == ["4,5", "6,7"]
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & set(found[0])
+    assert int(found[0]["OMP_NUM_THREADS"]) >= 1
+    assert slots_for(1) >= 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # one device for two slots: they share it
+    assert environment(1, 2)["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path) -> None:
+    arguments = [*TINY, "trainer.max_epochs=1", "probe=none", "paths.out=runs"]
+    done = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32")
+    assert done.returncode == 1, done.stderr
+    assert "2 of 3 done" in done.stdout
+    assert "failed (2)  data.batch_size=5000: error: data.batch_size=5000" in done.stdout
+    assert len(list((tmp_path / "runs").rglob("encoder.safetensors"))) == 2
+    again = process("train", "--multirun", *arguments, "data.batch_size=64,32", "hydra.launcher.slots=1")
+    assert again.returncode == 0, again.stderr
+    logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]
+    assert all("is finished" in log.read_text() for log in logs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_asked_to_end_lets_every_run_save(number: signal.Signals, place: Path) -> None:
+    arguments = [*TINY, "trainer.max_epochs=500", "probe=none", "health=none", "paths.out=runs", "seed=0,1,2"]
+    line = [sys.executable, "-m", "ssl_lab.train", "--multirun", *arguments]
+    sweep = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len({file.parent for file in place.rglob("*.ckpt")}) < 2:
+        time.sleep(0.05)
+    sweep.send_signal(number)
+    said, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 128 + number, said
+    assert "2 were running and saved, 1 had not started" in said
+    for run in (place / "runs" / "train").iterdir():
+        assert find_run(run).record["status"] == "running"
+        assert list(find_run(run).checkpoints.glob("*.ckpt"))
+    logs = [log.read_text() for log in place.rglob("sweeps/*/logs/*.log")]
+    assert sum("saved by step" in log for log in logs) == 2
