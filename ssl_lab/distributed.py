@@ -77,8 +77,8 @@ def rank() -> int:
 def gather(rows: Float[Tensor, "n *rest"]) -> Float[Tensor, "m *rest"]:
     """The rows of every process, in rank order: the whole batch that a loss wants.
 
-    Differentiable: each process returns its copy of the loss of the whole batch, so the gradient of a row is the sum
-    over processes, and DDP's mean over them then gives what one process would compute.
+    Differentiable, where all processes make the same of it: each has its copy of the loss of the whole batch, and the
+    sum of their gradients, which DDP's mean expects, is that of one times their number. Nothing is sent back.
     """
     return rows if world_size() == 1 else _Gather.apply(rows)
 
@@ -135,10 +135,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
-        added = gradient.contiguous().clone()
-        dist.all_reduce(added)
         start = rank() * ctx.num_rows
-        return added[start : start + ctx.num_rows]
+        return gradient[start : start + ctx.num_rows] * world_size()
 
 
 class _Total(torch.autograd.Function):

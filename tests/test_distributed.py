@@ -26,7 +26,7 @@ ROWS, UPDATES = 16, 5
 def train(name: str, rank: int, world_size: int) -> dict[str, Any]:
     """Losses of five updates, the first gradient, and all tensors after them; gradients are averaged as DDP does."""
     torch.manual_seed(0)
-    words = ["data=digits", "backbone=resnet18", "method.backbone.width=0.125", f"method={name}"]
+    words = ["data=digits", "backbone=convnet", "method.backbone.widths=[8,8]", f"method={name}"]
     words += ["method.splits=4", "method.queue_size=24"] if name.startswith(("moco_v1", "moco_v2")) else []
     config, _ = cli.compose("train", words)
     method: Method = build(config["method"], preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3}, seed=0).double()
