@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Export, Table, Train, check, near
+from ssl_lab.config import ConfigError, Evaluate, Export, Shard, Table, Train, check, near
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -21,9 +21,10 @@ COMMANDS = {
     "resume": "go on with an interrupted run, from its folder alone",
     "evaluate": "measure a finished run under one or more protocols",
     "table": "make the runs that a table needs, and print it; --plan lists what is missing",
+    "shard": "write pictures into tar files, for sets larger than memory",
     "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
 }
-_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table, "export": Export}
+_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table, "export": Export, "shard": Shard}
 
 
 def main() -> None:
@@ -148,6 +149,10 @@ def override_problems(name: str, overrides: list[str], folder: Path | None = Non
         match = re.fullmatch(r"(\+{0,2}|~)([\w./@-]+)(?:=(.*))?", override, re.DOTALL)
         if match is None or (match[3] is None and match[1] != "~"):
             problems.append(f"{override}: not of the form key=value; quote values that hold spaces or commas")
+        elif (match[3] or "").count("{") and not re.match(r"['\"{$]", match[3] or ""):
+            problems.append(
+                f"{override}: braces want quotes twice, for the shell and for Hydra: '{match[2]}=\"{match[3]}\"'"
+            )
         elif match[2] in groups:
             chosen = [v for v in re.split(r"[\[\],\s]+", match[3] or "") if v not in ("", "null")]
             wrong = [v for v in chosen if v not in groups[match[2]]]

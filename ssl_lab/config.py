@@ -105,6 +105,16 @@ class Export:
 
 
 @dataclass
+class Shard:
+    """The top level of `shard.yaml`."""
+
+    to: str
+    pictures: int
+    paths: Paths
+    data: Node
+
+
+@dataclass
 class TableSpec:
     """A file of `conf/table`."""
 

@@ -96,7 +96,7 @@ def test_unsafe_members_are_ignored_and_told(tmp_path, capsys):
     stored = read(tmp_path / "set.tar")
     told = capsys.readouterr().err
     assert stored.splits["train"].names == ["a/1.png", "b/1.png"]
-    assert stored.splits["train"].storage[0, 0, 0, 0] == 5  # the later a/1.png, as when one unpacks
+    assert stored.splits["train"].storage.images[0, 0, 0, 0] == 5  # the later a/1.png, as when one unpacks
     assert "3 x unsafe name" in told
     assert "3 x link or device" in told
 

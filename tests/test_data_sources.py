@@ -56,7 +56,7 @@ def test_torchvision_files_on_disk(tmp_path):
     stored = open_images(TorchvisionSource("mnist", str(tmp_path)), store_size=28, cache=None)
     assert {split: len(images) for split, images in stored.splits.items()} == {"train": 5, "test": 3}
     assert stored.splits["test"].labels.tolist() == [0, 1, 2]
-    assert stored.splits["train"].storage[:5, 2].numpy().tolist() == images.tolist()
+    assert stored.splits["train"].storage.images[:5, 2].numpy().tolist() == images.tolist()
     assert stored.gray
     assert stored.classes[3] == "3 - three"
 
@@ -83,7 +83,7 @@ def test_digits():
     stored = open_images(DigitsSource(), store_size=32, cache=None, progress=False)
     assert len(stored.splits["train"]) == 1797
     assert stored.gray
-    assert stored.splits["train"].storage.max() == 255
+    assert stored.splits["train"].storage.images.max() == 255
 
 
 PHOTOS = PhotosSource(train=300, val=60, test=100)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_lab.data.errors import DataError
-from ssl_lab.data.image_set import ImageSet, Names
+from ssl_lab.data.image_set import ImageSet, Names, Pixels
 from ssl_lab.data.splits import carve, set_aside
 
 
@@ -15,7 +15,7 @@ def make_set(n: int, labels: list[int] | None = None) -> ImageSet:
     given_labels = None if labels is None else torch.tensor(labels)
     sums = torch.zeros(n, 2, 3, dtype=torch.int64)
     storage = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 3, 2, 2).contiguous()
-    return ImageSet(storage, torch.arange(n), given_labels, ["a", "b"], Names([str(i) for i in range(n)]), sums)
+    return ImageSet(Pixels(storage, sums), torch.arange(n), given_labels, ["a", "b"], Names([str(i) for i in range(n)]))
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.01, 0.9), st.integers(0, 2**62))
@@ -87,7 +87,7 @@ def test_statistics_of_a_subset():
     pixels = torch.randint(0, 256, (6, 3, 4, 4), dtype=torch.uint8)
     wide = pixels.to(torch.int64)
     sums = torch.stack([wide.sum(dim=(2, 3)), (wide**2).sum(dim=(2, 3))], dim=1)
-    images = ImageSet(pixels, torch.arange(6), None, [], Names(["x"] * 6), sums).subset(torch.tensor([4, 1]))
+    images = ImageSet(Pixels(pixels, sums), torch.arange(6), None, [], Names(["x"] * 6)).subset(torch.tensor([4, 1]))
     mean, std = images.statistics()
     chosen = pixels[[4, 1]].double() / 255
     torch.testing.assert_close(torch.tensor(mean, dtype=torch.float64), chosen.mean(dim=(0, 2, 3)))
@@ -98,3 +98,12 @@ def test_statistics_of_a_subset():
 
 GOLDEN_FLAT = [2, 4, 6, 8, 18]
 GOLDEN_CLASSES = [1, 5, 8, 10]
+
+
+def test_a_channel_that_holds_nothing_does_not_divide_by_zero() -> None:
+    pixels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    pixels[0, 0] = 200
+    sums = torch.stack([pixels.long().sum((2, 3)), pixels.long().square().sum((2, 3))], 1)
+    mean, std = ImageSet(Pixels(pixels, sums), torch.arange(2), None, [], Names(["x"] * 2)).statistics()
+    assert mean[1:] == [0, 0]
+    assert std == pytest.approx([100 / 255, 1 / 255, 1 / 255])

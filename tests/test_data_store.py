@@ -45,7 +45,7 @@ def test_the_second_start_opens_the_cache(folder, tmp_path, builds):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.folder.name]
     in_memory = read(folder, None)
     assert in_memory.fingerprint == first.fingerprint
-    assert in_memory.splits["train"].storage.equal(second.splits["train"].storage)
+    assert in_memory.splits["train"].storage.images.equal(second.splits["train"].storage.images)
 
 
 def test_statistics_are_those_of_the_pixels(folder, tmp_path):

@@ -10,6 +10,7 @@ from ssl_lab.data.folder import FolderSource
 from ssl_lab.data.image_set import ImageSet
 from ssl_lab.data.loader import BatchLoader
 from ssl_lab.data.photos import PhotosSource
+from ssl_lab.data.shards import ShardSource, write_shards
 from ssl_lab.data.source import Source
 from ssl_lab.data.splits import Carved, carve, set_aside
 from ssl_lab.data.store import Stored, open_images
@@ -24,10 +25,12 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "PhotosSource",
+    "ShardSource",
     "Source",
     "Stored",
     "TorchvisionSource",
     "carve",
     "open_images",
     "set_aside",
+    "write_shards",
 ]

@@ -113,7 +113,7 @@ class Tar:
             # Decompressed outside tarfile, because its own streams stop after the first of several parts (pigz, pxz).
             # A plain tar is sought through, a compressed one streamed: seeking back would decompress from the start.
             mode: Literal["r:", "r|"] = "r:" if self.opener is None else "r|"
-            with tarfile.open(fileobj=file, mode=mode, bufsize=1 << 15, tarinfo=_StrictInfo) as archive:
+            with tarfile.open(fileobj=file, mode=mode, bufsize=1 << 15, tarinfo=StrictInfo) as archive:
                 key = 0
                 while (info := archive.next()) is not None:
                     yield key, info, archive
@@ -122,11 +122,11 @@ class Tar:
                     key += 1
 
 
-class _StrictInfo(tarfile.TarInfo):
+class StrictInfo(tarfile.TarInfo):
     """Takes a header that is missing or damaged as damage; tarfile takes it as the archive's regular end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_StrictInfo":
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "StrictInfo":
         try:
             return super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.image_set import ImageSet
 from ssl_lab.data.loader import BatchLoader
+from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import Source
 from ssl_lab.data.splits import carve
 from ssl_lab.data.store import open_images
@@ -34,7 +35,7 @@ class ImageData(LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
+        source: Source | ShardSource,
         seed: int,
         cache: str,
         batch_size: int,

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_lab.data.errors import DataError
@@ -35,6 +38,52 @@ class Names:
         return len(self._all)
 
 
+@runtime_checkable
+class Storage(Protocol):
+    """Pictures by row, square and RGB, decoded before (`Pixels`) or as they are asked for (`shards.Shards`)."""
+
+    @property
+    def side(self) -> int:
+        """Height and width of a picture in pixels."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The pixels (m, 3, side, side) of these rows, copied."""
+
+    def moments(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean (first) and mean square (second) of each channel over all pixels of these rows, of 0 … 255."""
+
+    def shuffled(self, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """The positions in `rows` in a random order that is cheap to read."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded pictures, in memory or memory-mapped.
+
+    images: every stored picture. sums: of each, the sum (first) and the sum of squares (second) of a channel's pixels.
+    """
+
+    images: UInt8[Tensor, "stored 3 side side"]
+    sums: Int64[Tensor, "stored 2 3"]
+
+    @property
+    def side(self) -> int:
+        return self.images.shape[-1]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        # By numpy, on one thread: torch would start a second pool of threads beside the one that trains, and the two
+        # stall each other (views took 22 ms a batch instead of 9).
+        taken: NDArray[np.uint8] = self.images.numpy()[rows]
+        return taken
+
+    def moments(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = self.sums.numpy()[rows].sum(0).astype(np.float64)
+        return sums / (len(rows) * self.side**2)
+
+    def shuffled(self, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        return generator.permutation(len(rows))
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """A set of square RGB pictures as uint8, some rows of a storage that several sets share.
@@ -43,15 +92,13 @@ class ImageSet:
 
     storage: every stored picture. rows: which of them this set holds, in order. labels: of this set's rows,
     None when there are none. classes: name of each label. origins: name of each stored row.
-    sums: of each stored row, the sum (first) and the sum of squares (second) of its pixels a channel.
     """
 
-    storage: UInt8[Tensor, "stored 3 side side"]
+    storage: Storage
     rows: Int64[Tensor, " n"]
     labels: Int64[Tensor, " n"] | None
     classes: list[str]
     origins: Names
-    sums: Int64[Tensor, "stored 2 3"]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,7 +106,7 @@ class ImageSet:
     @property
     def side(self) -> int:
         """Height and width of a picture in pixels."""
-        return self.storage.shape[-1]
+        return self.storage.side
 
     @property
     def names(self) -> list[str]:
@@ -73,18 +120,19 @@ class ImageSet:
 
     def gather(self, index: Int64[Tensor, " m"]) -> UInt8[Tensor, "m 3 side side"]:
         """The pixels of these pictures of the set, copied."""
-        # By numpy, on one thread: torch would start a second pool of threads beside the one that trains, and the two
-        # stall each other (views took 22 ms a batch instead of 9).
-        return torch.from_numpy(self.storage.numpy()[self.rows[index].numpy()])
+        return torch.from_numpy(self.storage.take(self.rows[index].numpy()))
+
+    def shuffled(self, generator: np.random.Generator) -> Int64[Tensor, " n"]:
+        """The positions of this set in a random order."""
+        return torch.from_numpy(self.storage.shuffled(self.rows.numpy(), generator))
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel over all pixels of this set, in [0, 1]; exact sums.
+        """Mean and standard deviation of each channel over all pixels of this set, in [0, 1].
 
         Raises DataError for an empty set.
         """
         if len(self) == 0:
             raise DataError("an empty set of images has no mean: give it pictures, or set data.mean and data.std")
-        pixels = len(self) * self.side**2
-        first, second = (self.sums[self.rows].sum(dim=0).to(torch.float64) / pixels).unbind()
-        deviation = (second - first**2).clamp(min=0).sqrt()
+        first, second = self.storage.moments(self.rows.numpy())
+        deviation = np.sqrt((second - first**2).clip(min=1))  # a channel that holds nothing is divided by one step
         return (first / 255).tolist(), (deviation / 255).tolist()

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ssl_lab.data.image_set import ImageSet
@@ -46,8 +45,7 @@ class BatchLoader:
 
     def order(self, epoch: int) -> Tensor:
         """The rows of the set in the order of an epoch."""
-        shuffled = np.random.default_rng(seed_from("order", self.seed, epoch)).permutation(len(self.images))
-        return torch.from_numpy(shuffled)
+        return self.images.shuffled(np.random.default_rng(seed_from("order", self.seed, epoch)))
 
     def batch(self, order: Tensor, position: int) -> Batch:
         """This process' rows of one global batch."""

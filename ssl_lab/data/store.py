@@ -12,8 +12,9 @@ from ssl_lab.data.build import build, check_skipped
 from ssl_lab.data.cache import Content, cache_path, load_cache, new_cache
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.folder import FolderSource
-from ssl_lab.data.image_set import ImageSet
+from ssl_lab.data.image_set import ImageSet, Names, Pixels
 from ssl_lab.data.picture import Fit, Store
+from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import SPLITS, UNLABELLED, Source
 from ssl_lab.data.torchvision_source import TorchvisionSource
 
@@ -56,7 +57,7 @@ def resolve(source: Source, root: str | None, search: Path | None) -> Source:
 
 
 def open_images(
-    source: Source,
+    source: Source | ShardSource,
     *,
     store_size: int,
     store: Store = "crop",
@@ -73,6 +74,8 @@ def open_images(
     `resolve`. progress: whether to show one. Raises DataError; nothing half-written is left behind.
     """
     _check(store_size, store, max_unreadable)
+    if isinstance(source, ShardSource):
+        return _sharded(ShardSource(root or source.root, source.name), Fit(store_size, store), cache)
     source, fit = resolve(source, root, search), Fit(store_size, store)
     if cache is None:
         return _stored(build(source, fit, None, max_unreadable, progress), None)
@@ -89,6 +92,23 @@ def open_images(
     return _stored(content, path)
 
 
+def _sharded(source: ShardSource, fit: Fit, cache: Path | None) -> Stored:
+    storage, of_row, classes, fingerprint = source.open(fit, cache)
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        rows = np.flatnonzero(of_row == number)
+        labels = storage.index.labels[rows]
+        if len(rows):
+            given = torch.from_numpy(labels) if (labels != UNLABELLED).all() else None
+            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, classes, Names(storage.names))
+    if "train" not in splits:
+        raise DataError(f"data.root={source.root}: no shard is for training; name them train-000000.tar …")
+    mean, std = splits["train"].statistics()
+    return Stored(
+        splits, classes=classes, fingerprint=fingerprint, mean=mean, std=std, gray=False, skipped=0, folder=None
+    )
+
+
 def _check(store_size: int, store: str, max_unreadable: float) -> None:
     if store_size < 1:
         raise DataError(f"data.store_size={store_size} must be a number of pixels, at least 1: set data.store_size=32")
@@ -100,13 +120,13 @@ def _check(store_size: int, store: str, max_unreadable: float) -> None:
 
 def _stored(content: Content, folder: Path | None) -> Stored:
     meta, arrays, names = content
-    storage, sums = torch.from_numpy(arrays.images), torch.from_numpy(arrays.sums)
+    storage = Pixels(torch.from_numpy(arrays.images), torch.from_numpy(arrays.sums))
     splits = {}
     for number, split in enumerate(SPLITS):
         rows = np.flatnonzero(arrays.splits == number)
         labels = arrays.labels[rows]
         if len(rows):
             given = torch.from_numpy(labels) if (labels != UNLABELLED).all() else None
-            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, meta["classes"], names, sums)
+            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, meta["classes"], names)
     kept = {key: meta[key] for key in ("classes", "fingerprint", "mean", "std", "gray", "skipped")}
     return Stored(splits, folder=folder, **kept)
