@@ -67,4 +67,7 @@ def parse(arguments: Sequence[str]) -> Line:
                 )
         else:
             flags += ["--help" if flag == "-h" else flag, *words]
+    one_of = [flag for flag in flags if flag in ("--multirun", "-m", "--cfg", "-c", "--info", "-i")]
+    if len(one_of) > 1:
+        raise ConfigError([f"{' '.join(one_of)}: give one of them; a sweep is shown job by job without --multirun"])
     return Line(overrides, flags, folder)

@@ -153,6 +153,8 @@ def override_problems(name: str, overrides: list[str], folder: Path | None = Non
             problems.append(
                 f"{override}: braces want quotes twice, for the shell and for Hydra: '{match[2]}=\"{match[3]}\"'"
             )
+        elif match[2].startswith("hydra/"):
+            choices += [override]  # Hydra's own groups, and those of its plugins: it says itself what is wrong
         elif match[2] in groups:
             chosen = [v for v in re.split(r"[\[\],\s]+", match[3] or "") if v not in ("", "null")]
             wrong = [v for v in chosen if v not in groups[match[2]]]
@@ -196,7 +198,7 @@ def options(folder: Path | None = None) -> dict[str, list[str]]:
         for file in sorted(place.rglob("*.yaml")):
             if file.parent != place and not file.stem.startswith("_"):
                 groups.setdefault(file.parent.relative_to(place).as_posix(), []).append(file.stem)
-    return groups
+    return {group: found for group, found in groups.items() if not group.startswith("hydra/")}  # which has more itself
 
 
 def help_text(name: str) -> str:

@@ -9,10 +9,15 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 
 class Job(NamedTuple):
@@ -55,6 +60,8 @@ class Slots:
     def __init__(self, count: int, logs: Path, fail_fast: bool = False):
         self.count, self.logs, self.fail_fast = count, Path(logs), fail_fast
         self.asked = 0
+        self.shown: dict[str, tuple[float, Path]] = {}  # of each running job: since when, and its log
+        self._console = Console(soft_wrap=True)
         self._failed = False
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
@@ -75,18 +82,36 @@ class Slots:
 
         before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with ThreadPoolExecutor(self.count) as pool:
+            with self._live(), ThreadPoolExecutor(self.count) as pool:
                 started = [pool.submit(one, job) for job in jobs]
                 return [future.result() for future in started]
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def board(self) -> Text:
+        """A line for each running job: its name, how long it runs, and what it said last."""
+        now = time.monotonic()
+        lines = [
+            f"  {name}  {int(now - began) // 60}:{int(now - began) % 60:02}  {(said(log) or [''])[-1]}"
+            for name, (began, log) in list(self.shown.items())
+        ]
+        return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+
+    def _live(self) -> AbstractContextManager[Any]:
+        if not self._console.is_terminal:
+            return nullcontext()
+        return Live(get_renderable=self.board, console=self._console, refresh_per_second=1, transient=True)
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
     def _run(self, job: Job, slot: int) -> Outcome:
         log, began, code = self.logs / f"{job.file_name}.log", time.monotonic(), 0
         if self.asked or (self._failed and self.fail_fast):
             return Outcome(job.name, None, log, 0.0)
-        tell(f"  {job.name}: started")
+        self._tell(f"  {job.name}: started")
+        self.shown[job.name] = (began, log)
         with log.open("wb") as stream:
             for command, *words in job.lines:
                 code = self._call(slot, stream, command, words)
@@ -94,7 +119,8 @@ class Slots:
                     break
         outcome = Outcome(job.name, code, log, time.monotonic() - began)
         self._failed = self._failed or bool(code)
-        tell(f"  {job.name}: {'done' if code == 0 else f'failed ({code}), see {log}: {outcome.last_line}'}")
+        self.shown.pop(job.name)
+        self._tell(f"  {job.name}: {'done' if code == 0 else f'failed ({code}), see {log}: {outcome.last_line}'}")
         return outcome
 
     def _call(self, slot: int, stream: Any, command: str, words: list[str]) -> int:
@@ -118,6 +144,11 @@ class Slots:
         self.asked = number
         for process in list(self._running.values()):
             process.send_signal(number)
+
+
+def said(log: Path) -> list[str]:
+    """The lines of a log that hold something."""
+    return list(filter(None, log.read_text(errors="replace").splitlines())) if log.exists() else []
 
 
 def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:

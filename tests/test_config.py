@@ -160,6 +160,7 @@ def test_a_users_own_recipe_is_found_and_checked(process: Command, tmp_path: Pat
         (("--cfg", "job", "sed=1"), "sed"),
         (("--mutlirun", "seed=0,1"), "--multirun"),
         (("--config-dir=nowhere",), "nowhere"),
+        (("--multirun", "--cfg", "job", "seed=0,1"), "give one of them"),
     ],
 )
 def test_flags_are_checked_like_everything_else(

@@ -27,6 +27,16 @@ def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
     assert "failed (2)  bad/one: error: sed" in capsys.readouterr().out
 
 
+def test_on_a_terminal_each_running_job_has_a_line(tmp_path: Path) -> None:
+    slots = Slots(1, tmp_path)
+    assert str(slots.board()) == ""
+    (tmp_path / "a.log").write_text("run outputs\nepoch 1/2 · step 3\n\n")
+    slots.shown = {"a": (time.monotonic() - 75, tmp_path / "a.log"), "b": (time.monotonic(), tmp_path / "b.log")}
+    first, second = str(slots.board()).splitlines()
+    assert first.split() == ["a", "1:15", "epoch", "1/2", "·", "step", "3"]
+    assert second.split() == ["b", "0:00"]
+
+
 def test_fail_fast_leaves_the_rest_unstarted(tmp_path: Path) -> None:
     slots = Slots(1, tmp_path, fail_fast=True)
     outcomes = slots.run([Job("bad", [WRONG]), Job("good", [HELP])])
@@ -90,3 +100,15 @@ def test_a_sweep_that_is_asked_to_end_lets_every_run_save(number: signal.Signals
         assert list(find_run(run).checkpoints.glob("*.ckpt"))
     logs = [log.read_text() for log in place.rglob("sweeps/*/logs/*.log")]
     assert sum("saved by step" in log for log in logs) == 2
+
+
+def test_the_jobs_of_a_sweep_run_under_submitit(process: Command, tmp_path: Path) -> None:
+    arguments = [*TINY, "trainer.max_steps=2", "probe=none", "health=none", "paths.out=runs", "seed=0,1"]
+    done = process("train", "--multirun", *arguments, "hydra/launcher=submitit_local")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "train").rglob("encoder.safetensors"))) == 2
+    composed = process("train", *arguments[:-1], "hydra/launcher=slurm", "--cfg", "all")
+    assert "submitit_launcher.SlurmLauncher" in composed.stdout, composed.stderr
+    assert "timeout_min: 1440" in composed.stdout
+    refused = process("train", "--multirun", *arguments, "hydra/launcher=slrm")
+    assert (refused.returncode, "submitit_slurm" in refused.stderr) == (2, True)
