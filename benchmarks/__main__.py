@@ -5,7 +5,7 @@ import sys
 
 from ssl_lab.records.provenance import hardware
 
-MODULES = ("commands", "augmentation", "nt_xent", "losses", "tables", "evaluation", "microbatch", "loop")
+MODULES = ("commands", "augmentation", "nt_xent", "losses", "tables", "evaluation", "microbatch", "survive", "loop")
 
 
 def main() -> None:

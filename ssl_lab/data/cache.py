@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,7 @@ def load_cache(path: Path) -> Content | None:
             if (path / name).stat().st_size != size:
                 raise ValueError(f"{name} has not the {size:,} bytes that were written")
         # "c": to numpy the pages are writable copies, so torch does not warn; the file itself is never changed.
-        modes: dict[str, Literal["c"]] = {"images": "c"}
-        arrays = Arrays(*(np.load(path / f"{name}.npy", mmap_mode=modes.get(name)) for name in Arrays._fields))
+        arrays = Arrays(*(np.load(path / f"{name}.npy", mmap_mode="c") for name in Arrays._fields))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         say(f"cache {path} is damaged ({error}): it is made anew")
         return None
