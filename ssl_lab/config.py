@@ -105,6 +105,16 @@ class Export:
 
 
 @dataclass
+class Report:
+    """The top level of `report.yaml`."""
+
+    run: str | None
+    runs: str | None
+    to: str | None
+    paths: Paths
+
+
+@dataclass
 class Shard:
     """The top level of `shard.yaml`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 
 from ssl_lab import hardware
@@ -91,21 +92,28 @@ def results(
         known = [line for line in read_results(file) if same_evaluation(line, asked)]
         if not known or config["force"]:
             subject = subject or make()
-            known = [asked | measured(node, subject, baseline=not candidate.home.record)]
+            known = [asked | measured(node, subject, candidate.home)]
             append_result(file, known[-1])
         lines.append(known[-1])
     return lines
 
 
-def measured(node: dict[str, Any], subject: Subject, baseline: bool) -> dict[str, Any]:
-    """What a protocol finds, when, and by which code; a baseline to which it does not apply gets no figures."""
+def measured(node: dict[str, Any], subject: Subject, home: RunFolder) -> dict[str, Any]:
+    """What a protocol finds, when, and by which code; its pictures are kept in the folder.
+
+    A baseline to which it does not apply gets no figures.
+    """
     began = time.monotonic()
     try:
         found: Result = build(node, subject=subject)
     except NotApplicable as reason:
-        if not baseline:  # the user has asked for this encoder, and is to know
+        if home.record:  # no baseline: the user has asked for this encoder, and is to know
             raise
         found = Result("", {}, {"not_applicable": str(reason)}, ())
+    for name, picture in found.pictures.items():
+        file = home.pictures / f"{found.protocol}_{name}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, quality=85)
     return {
         "settings": found.settings,
         "figures": found.figures,

@@ -117,6 +117,10 @@ def train(run: Run) -> None:
             wandb.finish()
             say(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
             raise SystemExit(interrupted.code) from None
+        except Exception as error:
+            if run.place.first:
+                folder.update(last_error=f"{type(error).__name__}: {error}")  # for who looks at the folder later
+            raise
         if run.place.first:
             finish(run, method, trainer, flops)
 
@@ -171,7 +175,7 @@ def make_trainer(run: Run, max_steps: int | None = None) -> Trainer:
     every = settings["log_every_n_steps"]
     callbacks: list[Callback] = [FiniteLoss(every), StepMetrics(every)]
     if run.place.first:  # the others wait while these look at the network, which is the same in all
-        previews = Previews(data.to_watch(8), folder.path / "previews")
+        previews = Previews(data.to_watch(8), folder.previews)
         callbacks += [*probes(run.config, data), previews, Progress(data.batch_size)]
     return Trainer(
         accelerator=picked.accelerator,

@@ -3,6 +3,8 @@
 Axes, everywhere: `n` rows of a batch, `k` inputs an image, `d` width, `c h w` channels, height, width.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -40,3 +42,4 @@ class Result(NamedTuple):
     figures: dict[str, Any]
     settings: dict[str, Any]
     shown: tuple[str, ...] = ("top1",)  # the figures that stand for it in a table, each from 0 to 1
+    pictures: Mapping[str, Tensor] = MappingProxyType({})  # (3, y, x) uint8, to be kept beside the figures

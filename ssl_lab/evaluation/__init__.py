@@ -4,6 +4,7 @@ from ssl_lab.evaluation.baselines import ColorStatistics, KMeansFeatures, RawPix
 from ssl_lab.evaluation.cluster import cluster
 from ssl_lab.evaluation.few_label import few_label
 from ssl_lab.evaluation.finetune import finetune
+from ssl_lab.evaluation.gallery import gallery
 from ssl_lab.evaluation.health_probe import HealthProbe
 from ssl_lab.evaluation.knn import knn
 from ssl_lab.evaluation.linear import linear
@@ -28,6 +29,7 @@ __all__ = [
     "extract",
     "few_label",
     "finetune",
+    "gallery",
     "knn",
     "linear",
     "logistic",

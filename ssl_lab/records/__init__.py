@@ -9,8 +9,8 @@ from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Previews
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
-from ssl_lab.records.results import append_result, read_results, results_table, same_evaluation
-from ssl_lab.records.run import RunFolder, find_run, identity_hash
+from ssl_lab.records.results import append_result, describe, read_results, results_table, same_evaluation
+from ssl_lab.records.run import RunFolder, find_run, identity_hash, run_folders
 from ssl_lab.records.weights_file import load_weights
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "append_result",
     "baseline_results",
     "commit",
+    "describe",
     "digest_of",
     "duration",
     "find_run",
@@ -39,6 +40,7 @@ __all__ = [
     "read_metrics",
     "read_results",
     "results_table",
+    "run_folders",
     "same_evaluation",
     "same_run",
     "save_encoder",

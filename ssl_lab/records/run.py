@@ -35,6 +35,16 @@ class RunFolder:
         return self.path / "results.jsonl"
 
     @property
+    def pictures(self) -> Path:
+        """Of what evaluations looked at."""
+        return self.path / "pictures"
+
+    @property
+    def previews(self) -> Path:
+        """Pictures made while training: the views, and what was answered."""
+        return self.path / "previews"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -111,3 +121,19 @@ def find_run(path: str | Path) -> RunFolder:
         return RunFolder(runs[0])
     listed = "".join(f"\n  run={run}" for run in runs[:12]) or " none"
     raise ValueError(f"run={path} holds {len(runs)} runs, and one is wanted:{listed}")
+
+
+def run_folders(pattern: str) -> list[Path]:
+    """The folders of runs at or below what a pattern names, whatever their state.
+
+    Raises ValueError naming what is near when there is none.
+    """
+    given = Path(pattern).expanduser()
+    steps = given.parts[1:] if given.is_absolute() else given.parts
+    found = sorted(Path(given.anchor or ".").glob("/".join(steps))) if steps else [given]
+    folders = {file.parent for place in found for name in ("run.json", "config.yaml") for file in place.rglob(name)}
+    if folders:
+        return sorted(folders)
+    parent = next(p for p in (given, *given.parents) if p.is_dir() and not set("*?[") & set(str(p)))
+    near = sorted(str(child) for child in parent.iterdir() if child.is_dir())[:8]
+    raise ValueError(f"runs={pattern}: no run there; {parent} holds {', '.join(near) or 'no folder'}")

@@ -1,0 +1,64 @@
+"""What the features look like: a map of the test images, and the nearest neighbours of some."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from ssl_lab.evaluation.subject import LabelledImages, Subject
+from ssl_lab.types import Result
+
+
+def gallery(
+    subject: Subject, images: int = 1000, queries: int = 8, neighbours: int = 8, side: int = 40, seed: int = 0
+) -> Result:
+    """Test images on a plane (t-SNE, van der Maaten and Hinton 2008), and what lies nearest to some of them.
+
+    images: on the map, drawn from the test set. queries, neighbours: rows and columns of the second picture:
+    each row a test image, then its nearest training images by cosine. side: of a thumbnail in pixels.
+    trustworthiness: of the map, from 0 to 1 (Venna and Kaski 2001, 12 neighbours); how far it may be believed.
+    """
+    sets = subject.sets
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(sets.test), generator=generator)[:images].sort().values
+    features = normalize(subject.features(sets.test), dim=1).cpu()
+    shown = features[rows].numpy()
+    flat = PCA(min(50, *shown.shape), random_state=seed).fit_transform(shown)
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat)
+    places = (places - places.min(0)) / np.ptp(places, 0).clip(1e-9)
+    asked = rows[torch.randperm(len(rows), generator=generator)[:queries]]
+    nearest = (features[asked] @ normalize(subject.features(sets.train), dim=1).cpu().T).topk(neighbours).indices
+    near_rows = torch.cat([torch.cat([sets.test.gather(q[None]), sets.train.gather(n)])
+                           for q, n in zip(asked, nearest, strict=True)])  # fmt: skip
+    figures = {
+        "trustworthiness": float(trustworthiness(shown, places, n_neighbors=min(12, len(rows) // 2 - 1))),
+        "x": np.round(places[:, 0], 4).tolist(),
+        "y": np.round(places[:, 1], 4).tolist(),
+        "label": [sets.classes[label] for label in subject.labels(sets.test).cpu()[rows].tolist()],
+        "neighbour_label": [[sets.classes[label] for label in line] for line in _labels(sets.train, nearest)],
+    }
+    settings = {"images": len(rows), "neighbours": neighbours, "side": side, "perplexity": perplexity, "seed": seed}
+    pictures = {
+        "map": contact_sheet(sets.test.gather(rows), side, math.ceil(math.sqrt(len(rows)))),
+        "neighbours": contact_sheet(near_rows, side, neighbours + 1),
+    }
+    return Result("gallery", figures, settings, ("trustworthiness",), pictures)
+
+
+def contact_sheet(images: UInt8[Tensor, "n 3 h w"], side: int, columns: int) -> UInt8[Tensor, "3 y x"]:
+    """Thumbnails in rows, without gaps, so that the place of each follows from its number."""
+    small = interpolate(images.float(), (side, side), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+    lines = math.ceil(len(small) / columns)
+    sheet = small.new_full((lines * columns, 3, side, side), 255)
+    sheet[: len(small)] = small
+    return sheet.view(lines, columns, 3, side, side).permute(2, 0, 3, 1, 4).reshape(3, lines * side, columns * side)
+
+
+def _labels(images: LabelledImages, rows: Tensor) -> list[list[int]]:
+    return [] if images.labels is None else images.labels.cpu()[rows].tolist()

@@ -1,0 +1,138 @@
+"""One run on one page."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from ssl_lab.pages.page import address, escape, facts, page, picture, place, table, thinned
+from ssl_lab.records import RunFolder, describe, duration, read_metrics, read_results
+
+MOST_CLASSES = 30  # that a confusion matrix is drawn for
+
+
+def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
+    """Curves, figures, health, the map and neighbours, confusions, views and previews of a run.
+
+    baselines: evaluations of encoders that nobody trained; those on the same data stand beside the run's own.
+    """
+    record, lines, results = run.record, read_metrics(run.metrics_file), read_results(run.results_file)
+    beside = [line for line in baselines if line["data"] == record.get("data")]
+    curves = charts(lines, ("train/", "val/"))
+    health = charts(lines, ("health/",))
+    seen = newest(results, "gallery")
+    data: dict[str, Any] = {"curves": curves, "health": health}
+    if seen and (run.pictures / "gallery_map.jpg").is_file():
+        keys = ("x", "y", "label")
+        data["map"] = {key: seen["figures"][key] for key in keys} | {
+            "side": seen["settings"]["side"], "sheet": address(run.pictures / "gallery_map.jpg"),
+        }  # fmt: skip
+    previews = sorted(run.previews.glob("epoch_*.png"))
+    sections = [
+        ("Run", facts(about(run))),
+        ("Figures", figures([*beside, *results])),
+        ("Curves", place("curves", "charts") if curves else ""),
+        ("Health, without labels", place("health", "charts") if health else ""),
+        ("Map of the test images", map_section(seen) if "map" in data else ""),
+        ("Nearest neighbours", neighbours(run, seen)),
+        ("Confusion", confusion(results)),
+        ("Views", picture(run.previews / "views.png", "each image and its views")),
+        ("Answers", "".join(picture(file, file.stem) for file in {previews[0], previews[-1]}) if previews else ""),
+        (
+            "Configuration",
+            f"<details><summary>all keys</summary><pre>{escape(yaml.safe_dump(run.config))}</pre></details>",
+        ),
+    ]
+    return page(run.path.name, sections, data)
+
+
+def about(run: RunFolder) -> list[tuple[str, object]]:
+    """What a run was, and what it took."""
+    record, config = run.record, run.config
+    data = record.get("data", {})
+    return [
+        ("status", record.get("status")),
+        ("last error", record.get("last_error") if record.get("status") != "finished" else None),
+        ("method", config["method"]["_target_"].rpartition(".")[2]),
+        ("backbone", config["method"]["backbone"]["_target_"].rpartition(".")[2]),
+        ("data", f"{data.get('name')}, {data.get('pretrain', 0):,} images of {data.get('store_size')} px"),
+        ("seed", record.get("seed")),
+        ("time", duration(record["seconds"]) if "seconds" in record else None),
+        ("views seen", f"{record['views_seen']:,}" if "views_seen" in record else None),
+        ("FLOPs", f"{record['flops']:.3g}" if "flops" in record else None),
+        ("commit", f"{record.get('commit')}{' with changes' if record.get('dirty') else ''}"),
+        ("hardware", ", ".join(f"{key} {value}" for key, value in record.get("hardware", {}).items() if value)),
+        ("command", " ".join(record.get("command", []))),
+    ]
+
+
+def charts(lines: list[dict[str, Any]], prefixes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One chart a metric: its points by step."""
+    names = dict.fromkeys(name for line in lines for name in line if name.startswith(prefixes) and name != "val/knn_k")
+    made = []
+    for name in names:
+        points = [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))]
+        if len(points) > 1:
+            made.append({"title": name, "x": "step", "series": [{"name": name, "points": thinned(points, 400)}]})
+    return made
+
+
+def figures(results: list[Mapping[str, Any]]) -> str:
+    """A row an encoder, a column a figure, and the settings that made them; 95 % intervals over the images."""
+    results = [line for line in results if line["figures"]]
+    columns = list(dict.fromkeys((line["protocol"], line["split"], name) for line in results for name in line["shown"]))
+    cells = {(line["name"], line["protocol"], line["split"]): line for line in results}
+    rows = [
+        [escape(encoder), *(figure(cells.get((encoder, protocol, split)), name) for protocol, split, name in columns)]
+        for encoder in dict.fromkeys(line["name"] for line in results)
+    ]
+    head = [f"{protocol} {name.replace('top1', 'top-1')} %, {split}" for protocol, split, name in columns]
+    settings = dict.fromkeys(describe(line) for line in results)
+    told = "".join(f"<li>{escape(line)}</li>" for line in settings)
+    return (
+        table(["encoder", *head], rows) + f"<details><summary>settings</summary><ul>{told}</ul></details>"
+        if rows
+        else ""
+    )
+
+
+def figure(line: Mapping[str, Any] | None, name: str) -> str:
+    """A figure in per cent, with its interval where there is one."""
+    found = line["figures"] if line else {}
+    if found.get(name) is None:
+        return ""
+    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    spread = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
+    return f"{100 * found[name]:.1f}{spread}"
+
+
+def newest(results: list[dict[str, Any]], protocol: str) -> dict[str, Any] | None:
+    """The last evaluation under a protocol."""
+    return next((line for line in reversed(results) if line["protocol"] == protocol and line["figures"]), None)
+
+
+def map_section(seen: Mapping[str, Any] | None) -> str:
+    trust = seen["figures"]["trustworthiness"] if seen else 0
+    note = f"t-SNE; hover for the picture. Trustworthiness {trust:.2f}; distances between groups say nothing."
+    return f"<p>{escape(note)}</p>" + place("map", "map")
+
+
+def neighbours(run: RunFolder, seen: Mapping[str, Any] | None) -> str:
+    shown = picture(run.pictures / "gallery_neighbours.jpg", "test images and their nearest training images")
+    return f"<p>Left a test image, then its nearest training images.</p>{shown}" if seen and shown else ""
+
+
+def confusion(results: list[dict[str, Any]]) -> str:
+    """The matrix of the newest classification: a row a class, shares of it in per cent."""
+    line = next((line for line in reversed(results) if line["figures"].get("confusion")), None)
+    if line is None or len(line["figures"]["confusion"]) > MOST_CLASSES:
+        return ""
+    rows = []
+    for number, counts in enumerate(line["figures"]["confusion"]):
+        total = max(1, sum(counts))
+        shares = [100 * count / total for count in counts]
+        cells = [f'<span class="heat" style="--share:{share / 100:.3f}">{share:.0f}</span>' for share in shares]
+        rows.append([str(number), *cells])
+    note = f"{line['name']}, {line['protocol']}, {line['split']} split; row: the class, column: what was said, in %."
+    return f"<p>{escape(note)}</p>" + table(["", *(str(i) for i in range(len(rows)))], rows)

@@ -1,0 +1,32 @@
+"""`python -m ssl_lab.report run=…` or `runs=…`: what was measured, as a page to look at that needs no network."""
+
+from typing import Any
+
+
+def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
+    """Called once the configuration stands; torch comes in here, so that an error before needs no second."""
+    from pathlib import Path
+
+    from ssl_lab.pages import run_page, runs_page
+    from ssl_lab.records import baseline_results, find_run, run_folders
+    from ssl_lab.slots import tell
+
+    if (config["run"] is None) == (config["runs"] is None):
+        raise ValueError("run, runs: give one of them: run=<folder of a run>, or runs='outputs/<experiment>/*'")
+    out = Path(config["paths"]["out"])
+    if config["run"] is not None:
+        folder = find_run(config["run"])
+        to = Path(config["to"] or folder.path / "report.html")
+        content = run_page(folder, baseline_results(out))
+    else:
+        to = Path(config["to"] or out / "report.html")
+        content = runs_page(run_folders(config["runs"]), to)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(content)
+    tell(f"{to} ({len(content) / 1e6:.1f} MB): open it in a browser")
+
+
+if __name__ == "__main__":
+    from ssl_lab import cli
+
+    cli.enter("report", run)

@@ -1,0 +1,156 @@
+"""Pages to look at: whole, without a network, and whatever the state of the folders."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, Command
+
+from ssl_lab import cli
+from ssl_lab.evaluation import Sets, Subject, gallery
+from ssl_lab.evaluation.gallery import contact_sheet
+from ssl_lab.pages.page import page, table, thinned
+from ssl_lab.pages.runs_page import look, runs_page
+from ssl_lab.records import RunFolder, find_run, run_folders
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SCRIPT = "<script>alert(1)</script>"
+
+
+def fake(folder: Path, seed: int, name: str = "SimCLR", status: str = "finished", **changes: Any) -> Path:
+    """A run folder as `train` and `evaluate` leave it, without having trained."""
+    config, _ = cli.compose("train", [*TINY, f"seed={seed}"])
+    config["method"]["_target_"] = f"ssl_lab.methods.{name}"
+    config["method"] |= changes
+    run = RunFolder(folder / f"{name.lower()}-convnet-digits-s{seed}-{len(str(changes))}")
+    run.start(config, seed=seed, flops=1e12 * (1 + seed), views_seen=1000, seconds=60.0, data={"name": "digits"})
+    run.update(status=status)
+    lines = [
+        {"step": s, "epoch": s // 10, "train/loss": 5 / (s + 1), "val/knn_top1": s / 200} for s in range(0, 100, 5)
+    ]
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    line = {"protocol": "knn", "split": "val", "name": name, "figures": {"top1": 0.5 + seed / 10}, "shown": ["top1"]}
+    run.results_file.write_text(json.dumps(line) + "\n")
+    return run.path
+
+
+def console(file: Path, tmp_path: Path, width: int = 1200) -> tuple[str, str]:
+    """What a browser says on its console, and the document as its script has left it."""
+    line = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    line += [f"--window-size={width},900", "--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{file}"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    return "\n".join(row for row in done.stderr.splitlines() if "CONSOLE" in row), done.stdout
+
+
+def test_a_run_on_one_page(command: Command, tmp_path: Path) -> None:
+    words = [*TINY, "trainer.max_epochs=2", "paths.out=runs", "method=simclr"]
+    assert command("train", *words).returncode == 0
+    asked = ["run=runs", "protocol=[knn,logistic,gallery]", "protocols.knn.k=50", "protocols.gallery.images=100"]
+    shown = command("evaluate", *asked, "baselines=[random_weights]", "paths.out=runs")
+    assert shown.returncode == 0, shown.stderr
+    written = command("report", "run=runs/train", "paths.out=runs")
+    assert written.returncode == 0, written.stderr
+    text = (find_run(tmp_path / "runs" / "train").path / "report.html").read_text()
+    for part in (
+        "Curves",
+        "Health",
+        "Map of the test",
+        "Nearest",
+        "Confusion",
+        "Views",
+        "random weights",
+        "train/loss",
+    ):
+        assert part in text
+    assert not re.findall(r"(?:src|href)=[\"']?(?!data:)[^\"'>\s]*//", text)
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    if CHROMIUM:
+        said, document = console(find_run(tmp_path / "runs" / "train").path / "report.html", tmp_path)
+        assert said == ""
+        assert document.count("<circle") == 100
+        assert document.count("<path") >= 3
+
+
+def test_many_runs_side_by_side(tmp_path: Path) -> None:
+    folders = [fake(tmp_path, seed) for seed in range(3)] + [fake(tmp_path, 0, "VICReg", microbatch=8)]
+    fake(tmp_path, 1, "VICReg", status="running")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    (folders[0] / "report.html").write_text("")
+    text = runs_page(run_folders(str(tmp_path / "*")), tmp_path / "report.html")
+    assert "60.0 ± 10.0" in text
+    assert "3 of 3" in text
+    assert "has not finished" in text
+    assert "damaged: JSONDecodeError" in text
+    assert f'href="{folders[0].name}/report.html"' in text
+    assert "method.microbatch" in text
+    (tmp_path / "report.html").write_text(text)
+    if CHROMIUM:
+        said, document = console(tmp_path / "report.html", tmp_path, width=400)
+        assert said == ""
+        assert document.count("<path") == 5
+        assert document.count("<circle") == 5
+
+
+def test_a_folder_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    (run / "config.yaml").write_text("method: 3\n")
+    assert look(run).problem.startswith("damaged")
+    (run / "config.yaml").write_text("\tno yaml")
+    assert look(run).problem.startswith("damaged")
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
+    fake(tmp_path, 0, note=SCRIPT)
+    fake(tmp_path, 0, note="other")
+    text = runs_page(run_folders(str(tmp_path)), tmp_path / "report.html")
+    assert SCRIPT not in text
+    assert "alert(1)" in text
+    assert SCRIPT not in page(SCRIPT, [(SCRIPT, table([SCRIPT], []))], {"x": SCRIPT})
+
+
+def test_a_pattern_without_runs_tells_what_is_near(tmp_path: Path) -> None:
+    (tmp_path / "cifar10").mkdir()
+    with pytest.raises(ValueError, match=r"cifar/\*: no run there; .*cifar10"):
+        run_folders(str(tmp_path / "cifar" / "*"))
+
+
+def test_a_curve_keeps_its_ends_when_it_is_thinned() -> None:
+    points = [(float(i), 0.0) for i in range(1000)]
+    assert thinned(points, 10)[0] == (0.0, 0.0)
+    assert thinned(points, 10)[-1] == (999.0, 0.0)
+    assert len(thinned(points, 10)) == 10
+    assert thinned(points[:5], 10) == points[:5]
+
+
+def test_the_gallery_finds_the_nearest_and_places_its_thumbnails() -> None:
+    class Labelled:
+        def __init__(self, images: torch.Tensor):
+            self.images, self.labels = images, torch.arange(len(images)) % 2
+
+        def __len__(self) -> int:
+            return len(self.images)
+
+        def gather(self, index: torch.Tensor) -> torch.Tensor:
+            return self.images[index]
+
+        def subset(self, index: torch.Tensor) -> "Labelled":
+            return Labelled(self.images[index])
+
+    images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sets = Sets(Labelled(images), Labelled(images), Labelled(images), Labelled(images), ["even", "odd"])
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity())
+    encoder.forward = lambda x: x.flatten(1).float()  # type: ignore[method-assign]
+    found = gallery(Subject(encoder, sets, torch.device("cpu")), images=25, queries=3, neighbours=2, side=8)
+    assert len(found.figures["x"]) == 25
+    assert 0 <= min(found.figures["y"]) <= max(found.figures["y"]) <= 1
+    sheet = found.pictures["neighbours"]
+    assert sheet.shape == (3, 3 * 8, 3 * 8)
+    for row in range(3):  # the sets are the same images, so each is its own nearest neighbour
+        assert torch.equal(sheet[:, 8 * row : 8 * row + 8, :8], sheet[:, 8 * row : 8 * row + 8, 8:16])
+    assert torch.equal(contact_sheet(images[:5], 8, 2)[:, 8:16, 8:16], images[3])
