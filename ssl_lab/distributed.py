@@ -42,10 +42,10 @@ def place(launcher: str) -> Place:
             )
         return _even(Place(int(found["RANK"]), int(found["WORLD_SIZE"]), int(found["LOCAL_WORLD_SIZE"])))
     if launcher == "slurm":
-        if not {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES"} <= set(found):
+        if not {"SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_NTASKS_PER_NODE"} <= set(found):
             raise ValueError(
-                "trainer=slurm: srun has not started this process; give `srun python -m ssl_lab.train trainer=slurm …` "
-                "within the allocation, one task a device"
+                "trainer=slurm: srun has not started this process with --ntasks-per-node; give `srun "
+                "--ntasks-per-node=8 python -m ssl_lab.train trainer=slurm …` within the allocation, one task a device"
             )
         size = int(found["SLURM_NTASKS"])
         return _even(Place(int(found["SLURM_PROCID"]), size, -(-size // int(found["SLURM_NNODES"]))))
@@ -190,5 +190,7 @@ def in_processes(count: int, function: Callable[..., None], *arguments: Any) -> 
         raise Ended(128 + ended.sigval, f"ended by {ended.sigval.name}") from None
     except ChildFailedError as failed:
         number, first = failed.get_first_failure()
-        told = first.message["message"] if isinstance(first.message, dict) else first.message
-        raise Ended(first.exitcode, f"process {number} of {count}: {told}") from None
+        told = str(first.message["message"] if isinstance(first.message, dict) else first.message)
+        kind, _, text = told.partition(": ")
+        ours = kind.endswith(("ValueError", "DataError", "OSError", "FileExistsError")) and text
+        raise Ended(2 if ours else first.exitcode, f"process {number} of {count}: {text or told}") from None

@@ -148,7 +148,7 @@ def test_a_run_of_two_processes_ends_with_the_weights_of_one(command: Command, t
     ("words", "said"),
     [
         (["trainer=torchrun"], "torchrun --nproc-per-node"),
-        (["trainer=slurm"], "srun python -m ssl_lab.train"),
+        (["trainer=slurm"], "python -m ssl_lab.train trainer=slurm"),
         (["trainer=ddp", "trainer.accelerator=cpu"], "set trainer.devices=2"),
         (["trainer.devices=3", "data.batch_size=64"], "set it to 66"),
     ],
@@ -168,7 +168,12 @@ def test_a_place_is_read_from_the_launcher_alone(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     with pytest.raises(ValueError, match="add trainer=torchrun"):
         place("local")
-    for name, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}.items():
+    for name, value in {
+        "SLURM_PROCID": "5",
+        "SLURM_NTASKS": "8",
+        "SLURM_NNODES": "2",
+        "SLURM_NTASKS_PER_NODE": "4",
+    }.items():
         monkeypatch.setenv(name, value)
     assert place("slurm") == (5, 8, 4)
     monkeypatch.setenv("SLURM_NTASKS", "7")
