@@ -153,6 +153,8 @@ def make_method(config: dict[str, Any], data: ImageData, picked: Hardware) -> Me
     method.prepare(data.sample(5000))
     if picked.memory_format == "channels_last":
         method.to(memory_format=torch.channels_last)
+    if picked.precision == "64-true":
+        method.double()  # before a checkpoint is loaded: Lightning would convert only then what was cut to 32 bits
     return method
 
 

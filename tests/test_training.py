@@ -329,6 +329,7 @@ def test_bad_data_is_refused_before_a_run_folder_stands(command: Command, tmp_pa
         (("data=photos", "data.root=x"), "data.root"),
         (("data=digits", "trainer.accelerator=mps"), "trainer.accelerator"),
         (("data=digits", "backbone=timm", "method.backbone.name=resnet_of_ours"), "resnet_of_ours"),
+        (("data=digits", "backbone=convnet", "data.batch_size=64", "paths.out=/proc/1/none"), "set paths.out=<folder>"),
     ):
         done = command("train", *arguments)
         assert done.returncode == 2, (arguments, done.stderr)

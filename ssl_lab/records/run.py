@@ -65,12 +65,16 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Within, no other process writes this run. Raises ValueError when one does.
+        """Within, no other process writes this run. Raises ValueError when one does, or when none can.
 
         The system holds the lock for the process and drops it when that ends, however it ends: none can be stale.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as stream:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be written ({error}): allow it, or set paths.out=<folder>") from error
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
