@@ -279,7 +279,11 @@ def hush() -> None:
     """Keep Lightning's advice off the screen; what matters we say ourselves."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*smaller than the logging interval.*", ".*isinstance.treespec, LeafSpec.*"):
+    for message in (
+        ".*smaller than the logging interval.*",
+        ".*recommended to use `self.log.*sync_dist.*",
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

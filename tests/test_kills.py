@@ -88,6 +88,27 @@ def test_on_one_process_then_two_then_one(process: Command, tmp_path: Path) -> N
         assert (tensor - b[name]).double().norm() <= 1e-10 * max(1.0, float(tensor.double().norm())), name
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_all_processes_save_by_the_same_step(
+    number: signal.Signals, process: Command, place: Path
+) -> None:
+    arguments = [*TINY, "trainer.max_epochs=20", "probe=none", "health=none", "paths.out=runs"]
+    both = [*arguments, "trainer=ddp", "trainer.devices=2"]
+    line = [sys.executable, "-m", "ssl_lab.train", *both]
+    running = subprocess.Popen(line, cwd=place, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(place.rglob("*.ckpt")):
+        time.sleep(0.02)
+    os.killpg(running.pid, number)  # as a terminal does: to the parent and to each process, which hear it twice
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 128 + number
+    assert f"{number.name}: saved by step" in said
+    assert find_run(place / "runs").record["status"] == "running"
+    last = process("train", *arguments)
+    assert last.returncode == 0, last.stderr
+    assert "resumes" in last.stdout
+
+
 def test_one_process_of_several_dying_ends_the_others_with_a_message(place: Path) -> None:
     arguments = [*TINY, "trainer.max_epochs=500", "probe=none", "health=none", "trainer=ddp", "trainer.devices=2"]
     line = [sys.executable, "-m", "ssl_lab.train", *arguments, "paths.out=runs"]
