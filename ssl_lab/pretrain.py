@@ -279,12 +279,9 @@ def hush() -> None:
     """Keep Lightning's advice off the screen; what matters we say ourselves."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*smaller than the logging interval.*",
-        ".*recommended to use `self.log.*sync_dist.*",
-        ".*isinstance.treespec, LeafSpec.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
+    messages = ("smaller than the logging interval", "recommended to use `self.log", "isinstance.treespec, LeafSpec")
+    for message in messages:
+        warnings.filterwarnings("ignore", message=f".*{message}")
 
 
 @rank_zero_only

@@ -43,9 +43,7 @@ class Outcome(NamedTuple):
     @property
     def last_line(self) -> str:
         """What it said last, errors before anything else."""
-        lines = (
-            [line for line in self.log.read_text(errors="replace").splitlines() if line] if self.log.exists() else []
-        )
+        lines = said(self.log)
         errors = [line for line in lines if line.startswith("error: ") or re.match(r"\w*(Error|Exception)\b", line)]
         return (errors or lines or ["said nothing"])[-1]
 
@@ -73,17 +71,17 @@ class Slots:
         for slot in range(self.count):
             free.put(slot)
 
-        def one(job: Job) -> Outcome:
+        def one(number: int, job: Job) -> Outcome:
             slot = free.get()
             try:
-                return self._run(job, slot)
+                return self._run(job, self.logs / f"{number:03d}-{job.file_name}.log", slot)
             finally:
                 free.put(slot)
 
         before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with self._live(), ThreadPoolExecutor(self.count) as pool:
-                started = [pool.submit(one, job) for job in jobs]
+                started = [pool.submit(one, number, job) for number, job in enumerate(jobs)]
                 return [future.result() for future in started]
         finally:
             for number, handler in before.items():
@@ -106,8 +104,8 @@ class Slots:
     def _tell(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
-    def _run(self, job: Job, slot: int) -> Outcome:
-        log, began, code = self.logs / f"{job.file_name}.log", time.monotonic(), 0
+    def _run(self, job: Job, log: Path, slot: int) -> Outcome:
+        began, code = time.monotonic(), 0
         if self.asked or (self._failed and self.fail_fast):
             return Outcome(job.name, None, log, 0.0)
         self._tell(f"  {job.name}: started")
