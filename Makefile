@@ -32,11 +32,11 @@ lint: $(STAMP) ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## lint, then the tests (about XXX minutes on two cores)
+test: lint ## lint, then the tests (five to six minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --nbmake tests notebooks
 
 .PHONY: test-slow
-test-slow: $(STAMP) ## the tests that train for minutes
+test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and again (half an hour on two cores)
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: bench

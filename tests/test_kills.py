@@ -146,3 +146,10 @@ def test_a_sweep_of_six_jobs_of_two_processes_survives_one(process: Command, tmp
     assert "5 of 6 done" in done.stdout
     assert "seed=2: error: process 0 of 2" in done.stdout
     assert len(list((tmp_path / "runs" / "train").glob("*/encoder.safetensors"))) == 5
+
+
+def test_hydras_own_launcher_runs_jobs_of_several_processes_too(process: Command, tmp_path: Path) -> None:
+    arguments = [*TINY, "trainer.max_steps=3", "probe=none", "health=none", "paths.out=runs", "seed=0,1"]
+    done = process("train", "--multirun", *arguments, "trainer=ddp", "trainer.devices=2", "hydra/launcher=basic")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs" / "train").glob("*/encoder.safetensors"))) == 2
