@@ -193,4 +193,4 @@ def in_processes(count: int, function: Callable[..., None], *arguments: Any) -> 
         told = str(first.message["message"] if isinstance(first.message, dict) else first.message)
         kind, _, text = told.partition(": ")
         ours = kind.endswith(("ValueError", "DataError", "OSError", "FileExistsError")) and text
-        raise Ended(2 if ours else first.exitcode, f"process {number} of {count}: {text or told}") from None
+        raise Ended(2 if ours else first.exitcode, f"error: process {number} of {count}: {text or told}") from None

@@ -52,7 +52,7 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
         try:
             distributed.in_processes(run.hardware.devices, train_rank, config, choices)
         except distributed.Ended as ended:
-            sys.stderr.write(f"error: {ended}\n")
+            sys.stderr.write(f"{ended}\n")
             raise SystemExit(ended.code) from None
     else:
         train(run)
