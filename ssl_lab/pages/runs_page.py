@@ -107,9 +107,15 @@ def groups(runs: Sequence[Seen], names: Mapping[str, str], to: Path) -> str:
     """A row a group: mean and standard deviation over seeds of every figure, and what a run cost."""
     columns = list(dict.fromkeys((line["protocol"], line["split"], name) for run in runs for line in run.results
                                  for name in line["shown"] if line["figures"]))  # fmt: skip
+    members = {group: [run for run in runs if run.group == group] for group in names}
+
+    def first_figure(group: str) -> float:
+        values = [value for run in members[group] for column in columns[:1] for value in found(run, column)]
+        return mean(values) if values else -1.0
+
     rows = []
-    for group, name in names.items():
-        own = [run for run in runs if run.group == group]
+    for group in sorted(names, key=first_figure, reverse=True):
+        name, own = names[group], members[group]
         finished = [run for run in own if not run.problem]
         cells = [escape(name), f"{len(finished)} of {len(own)}"]
         cells += [spread([value for run in finished for value in found(run, column)]) for column in columns]
