@@ -15,6 +15,8 @@ def test_the_installed_wheel_trains(tmp_path: Path, cache: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     beside = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(beside), str(wheel)], check=True, capture_output=True)
+    for file in ("ssl_lab/pages/page.js", "ssl_lab/pages/page.css", "hydra_plugins/ssl_lab_process/launcher.py"):
+        assert (beside / file).is_file()
     environment = {**os.environ, "PYTHONPATH": str(beside), "SSL_LAB_CACHE": str(cache)}
     where = [sys.executable, "-c", "import ssl_lab; print(ssl_lab.__file__)"]
     found = subprocess.run(where, cwd="/", env=environment, check=True, capture_output=True, text=True).stdout
