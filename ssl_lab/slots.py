@@ -47,6 +47,15 @@ class Outcome(NamedTuple):
         errors = [line for line in lines if line.startswith("error: ") or re.match(r"\w*(Error|Exception)\b", line)]
         return (errors or lines or ["said nothing"])[-1]
 
+    @property
+    def folder(self) -> Path | None:
+        """The run that a training command named first of all, or found finished."""
+        for line in said(self.log):
+            named = re.fullmatch(r"run {6}(.+)|(.+) is finished: nothing to train", line)
+            if named:
+                return Path(named[1] or named[2])
+        return None
+
 
 class Slots:
     """Runs jobs, `count` at a time; each slot has its own part of the cores and of the GPUs.

@@ -1,5 +1,6 @@
 """Sweeps: every job in a process of its own, whatever becomes of the others."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -71,12 +72,17 @@ def test_a_slot_has_its_share_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path) -> None:
-    arguments = [*TINY, "trainer.max_epochs=1", "probe=none", "paths.out=runs"]
+    arguments = [*TINY, "trainer.max_epochs=1", "paths.out=runs"]
     done = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32")
     assert done.returncode == 1, done.stderr
     assert "2 of 3 done" in done.stdout
     assert "failed (2)  data.batch_size=5000: error: data.batch_size=5000" in done.stdout
     assert len(list((tmp_path / "runs").rglob("encoder.safetensors"))) == 2
+    best, other = re.findall(r"^  simclr-convnet-digits \(batch_size (\d+)\) +([\d.]+)$", done.stdout, re.MULTILINE)
+    assert {best[0], other[0]} == {"64", "32"}
+    assert float(best[1]) >= float(other[1])
+    (page,) = (tmp_path / "runs" / "sweeps").rglob("report.html")
+    assert "data.batch_size" in page.read_text()
     again = process("train", "--multirun", *arguments, "data.batch_size=64,32", "hydra.launcher.slots=1")
     assert again.returncode == 0, again.stderr
     logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]

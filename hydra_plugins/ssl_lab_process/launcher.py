@@ -23,7 +23,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="process", node=Proces
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of `--multirun` side by side; exits with 1 and the list when some have failed.
+    """Runs the jobs of `--multirun` side by side, and compares them; exits with 1 and the list when some have failed.
 
     slots: jobs at a time; null for as many as the GPUs allow, or two for want of any. fail_fast: whether the jobs that
     have not started stay so once one has failed. The same command goes on where an interrupted sweep stood.
@@ -46,10 +46,28 @@ class ProcessLauncher(Launcher):
             Path(str(self.config.hydra.sweep.dir)) / "logs",
             fail_fast=self.fail_fast,
         )
-        code = report(slots, slots.run(jobs))
+        outcomes = slots.run(jobs)
+        code = report(slots, outcomes)
+        if not slots.asked:
+            compare(
+                [folder for outcome in outcomes if (folder := outcome.folder)], Path(str(self.config.hydra.sweep.dir))
+            )
         if code:
             raise SystemExit(code)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED, _return_value=None) for words in job_overrides]
+
+
+def compare(folders: Sequence[Path], to: Path) -> None:
+    """Say which settings did best on validation, and write the page of the sweep."""
+    if not folders:
+        return
+    from ssl_lab.pages import ranking, runs_page
+    from ssl_lab.slots import tell
+
+    if lines := ranking(folders):
+        tell("\n".join(["kNN on validation, %:", *lines]))
+    (to / "report.html").write_text(runs_page(folders, to / "report.html"))
+    tell(f"page  {to / 'report.html'}")
 
 
 def name_of(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:

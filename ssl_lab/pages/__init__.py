@@ -1,6 +1,7 @@
 """Pages to look at: one run, or many side by side; each a single file that needs no network."""
 
+from ssl_lab.pages.ranking import ranking
 from ssl_lab.pages.run_page import run_page
 from ssl_lab.pages.runs_page import runs_page
 
-__all__ = ["run_page", "runs_page"]
+__all__ = ["ranking", "run_page", "runs_page"]

@@ -1,0 +1,26 @@
+"""What a sweep comes to in a few lines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from ssl_lab.pages.runs_page import labels, look
+
+
+def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
+    """A line for each group of seeds, best first: mean and standard deviation of a probe's last figure, in per cent.
+
+    None where the probe was off. It ranks settings on validation; what the best is worth on test, `evaluate` says.
+    """
+    runs = [run for run in map(look, folders) if run.config and not run.problem]
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        if figure in run.record.get("last", {}):
+            values.setdefault(run.group, []).append(100 * run.record["last"][figure])
+    names = labels(runs)
+    width = max((len(names[group]) for group in values), default=0)
+    return [
+        f"  {names[group]:{width}}  {mean(found):5.1f}"
+        + (f" ± {stdev(found):.1f} ({len(found)} seeds)" if len(found) > 1 else "")
+        for group, found in sorted(values.items(), key=lambda item: -mean(item[1]))
+    ]
