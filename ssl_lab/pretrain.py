@@ -12,7 +12,7 @@ import wandb
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -189,7 +189,7 @@ def make_trainer(run: Run, max_steps: int | None = None) -> Trainer:
         max_steps=max_steps or -1,
         accumulate_grad_batches=settings["accumulate_grad_batches"],
         callbacks=[*callbacks, checkpoints],  # a checkpoint holds what those before have done
-        logger=[metrics, *loggers(run.config, folder)],
+        logger=[metrics, *loggers(run)],
         plugins=[HashedCheckpointIO()],
         enable_checkpointing=False,  # Lightning's; ours is a callback
         enable_progress_bar=False,
@@ -224,13 +224,20 @@ def probes(config: dict[str, Any], data: ImageData) -> list[Callback]:
     return built
 
 
-def loggers(config: dict[str, Any], folder: RunFolder) -> list[Logger]:
+def loggers(run: Run) -> list[Logger]:
     """The loggers beside the local one. A resumed run keeps its identity in them."""
-    group, name = folder.path.parts[-2:]
-    given = {"save_dir": str(folder.path), "name": name, "id": name, "group": group, "resume": "allow"}
-    built: list[Logger] = [build(node, **given) for node in (config["loggers"] or {}).values() if node]
+    group, name = run.folder.path.parts[-2:]
+    given: dict[str, Any] = {
+        "save_dir": str(run.folder.path),
+        "name": name,
+        "id": name,
+        "group": group,
+        "resume": "allow",
+    }
+    given |= {"job_type": "train", "tags": list(run.choices.values())}
+    built: list[Logger] = [build(node, **given) for node in (run.config["loggers"] or {}).values() if node]
     for logger in built:
-        logger.log_hyperparams(config)
+        logger.log_hyperparams(run.config)
     return built
 
 
@@ -259,12 +266,15 @@ def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
     images = trainer.fit_loop.epoch_loop.batch_progress.total.completed * run.data.batch_size
     seconds = next(c.seconds for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    cost = {"images_seen": images, "views_seen": images * method.views_per_image, "flops": images * flops}
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):  # by names that stay, whatever the probes are called
+            ended = {name.partition("/")[2]: value for name, value in figures.items()} | cost | {"seconds": seconds}
+            logger.experiment.summary.update({f"final/{name}": value for name, value in ended.items()})
     folder.update(
         whole_images=method.whole_images,
         encoder_sha256=save_encoder(method.encoder, run.config["method"]["backbone"], folder.path),
-        images_seen=images,
-        views_seen=images * method.views_per_image,
-        flops=images * flops,
+        **cost,
         seconds=round(seconds, 1),
         last=figures,
         status="finished",

@@ -350,5 +350,10 @@ def test_an_offline_wandb_run_is_written_and_closed(process: Command, tmp_path: 
         timeout=60,
     )
     assert read.returncode == 0, read.stderr
-    assert "val/knn_top1" in read.stdout
+    for key in ("val/knn_top1", "trainer/global_step", "train/loss", "health/rankme"):
+        assert key in read.stdout
+    for key in ("final/knn_top1", "final/flops", "final/views_seen", "final/seconds"):
+        assert key in read.stdout
+    for word in ("simclr", "convnet", "digits"):
+        assert f'"{word}"' in read.stdout
     assert json.dumps(run.path.name)[1:-1] in read.stdout
