@@ -173,6 +173,16 @@ def test_flags_are_checked_like_everything_else(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", ["${oc.env:HOME}/x", "a/${oc.env:HOME}", "'a{0..1}'", '"a{b,c}"'])
+def test_interpolations_and_quoted_braces_pass(value: str) -> None:
+    assert cli.override_problems("train", [f"paths.out={value}"]) == []
+
+
+def test_braces_without_quotes_are_told_how() -> None:
+    (problem,) = cli.override_problems("train", ["paths.out=a{0..1}"])
+    assert "'paths.out=\"a{0..1}\"'" in problem
+
+
 def test_a_sweep_is_checked_value_by_value() -> None:
     line = parse(["-m", "seed=0,1,2", "projector=mlp2,mlp3", "trainer.max_epochs=1"])
     assert line.folder is None
