@@ -38,7 +38,12 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
         ("Nearest neighbours", neighbours(run, seen)),
         ("Confusion", confusion(results)),
         ("Views", picture(run.previews / "views.png", "each image and its views")),
-        ("Answers", "".join(picture(file, file.stem) for file in {previews[0], previews[-1]}) if previews else ""),
+        (
+            "Answers",
+            "".join(picture(file, file.stem) for file in dict.fromkeys((previews[0], previews[-1])))
+            if previews
+            else "",
+        ),
         (
             "Configuration",
             f"<details><summary>all keys</summary><pre>{escape(yaml.safe_dump(run.config))}</pre></details>",

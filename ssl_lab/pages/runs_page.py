@@ -4,9 +4,11 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -16,7 +18,8 @@ from ssl_lab.records import RunFolder, duration, read_metrics, read_results
 POINTS = 60  # of each curve
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True)
+class Seen:
     """A folder as the page shows it; `problem` where it cannot be read, or has not come to its end."""
 
     folder: Path
@@ -26,7 +29,7 @@ class Seen(NamedTuple):
     results: list[dict[str, Any]]
     problem: str
 
-    @property
+    @cached_property
     def group(self) -> str:
         """What its seeds share: all that makes it what it is, as text."""
         return json.dumps({key: value for key, value in flat(self.config).items() if key != "seed"}, sort_keys=True)
