@@ -80,6 +80,8 @@ class Run:
 
     def __init__(self, config: dict[str, Any], choices: dict[str, Any], place: Place):
         hush()
+        # Lightning believed the environment when it was imported, which may hold what another command has left.
+        rank_zero_only.rank = place.rank  # type: ignore[attr-defined]  # an attribute of its function
         self.config, self.settings, self.place = config, config["trainer"], place
         wanted = {key: self.settings[key] for key in ("accelerator", "devices", "precision", "memory_format")}
         self.hardware = hardware.pick(**(wanted if place.size == 1 else wanted | {"devices": place.here}))

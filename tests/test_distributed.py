@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import Command
+from conftest import TINY, Command
 from torch import Tensor, nn
 
 from ssl_lab import cli
@@ -17,7 +17,7 @@ from ssl_lab.distributed import averages, gather, largest, place, total
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Method
 from ssl_lab.nn import SharedBatchNorm, share_batch_norms, split_batch_norms
-from ssl_lab.records import HashedCheckpointIO, find_run
+from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics
 
 METHODS = cli.options()["method"]
 ROWS, UPDATES = 16, 5
@@ -157,6 +157,17 @@ def test_what_cannot_start_several_processes_is_refused(words: list[str], said: 
     refused = command("train", "data=digits", *words)
     assert refused.returncode == 2
     assert said in refused.stderr
+
+
+def test_ranks_left_over_in_the_environment_change_nothing(
+    process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "nowhere"}.items():
+        monkeypatch.setenv(name, value)
+    done = process("train", *TINY, "trainer.max_steps=10", "probe=none", "paths.out=runs")
+    assert done.returncode == 0, done.stderr
+    assert "finished in" in done.stdout
+    assert next(line["step"] for line in read_metrics(find_run(tmp_path / "runs").metrics_file)) == 10
 
 
 def test_a_place_is_read_from_the_launcher_alone(monkeypatch: pytest.MonkeyPatch) -> None:
