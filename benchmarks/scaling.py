@@ -67,7 +67,7 @@ class Pretended:
 def pretending(processes: int) -> Iterator[Pretended]:
     """Within, `ssl_lab.distributed` talks to a pretended group."""
     real, pretended = distributed.dist, Pretended(processes)
-    distributed.dist = pretended  # type: ignore[assignment]
+    distributed.dist = pretended  # type: ignore[assignment]  # it has what is called of the module
     try:
         yield pretended
     finally:

@@ -44,13 +44,16 @@ from ssl_lab.signatures import signature
 
 def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
     """Train what the configuration says; resume its run when it was interrupted, skip it when it is finished."""
-    place = distributed.place(config["trainer"]["launcher"])
-    run = Run(config, choices, place)
+    begin(Run(config, choices, distributed.place(config["trainer"]["launcher"])), choices)
+
+
+def begin(run: "Run", choices: dict[str, Any]) -> None:
+    """Train a run that stands, here or in processes of its own, unless it is finished."""
     if run.folder.finished:
         say(f"{run.folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={run.folder.path}")
-    elif place.size == 1 and run.hardware.devices > 1:
+    elif run.place.size == 1 and run.hardware.devices > 1:
         try:
-            distributed.in_processes(run.hardware.devices, train_rank, config, choices)
+            distributed.in_processes(run.hardware.devices, train_rank, run.config, choices)
         except distributed.Ended as ended:
             sys.stderr.write(f"{ended}\n")
             raise SystemExit(ended.code) from None
@@ -64,10 +67,10 @@ def resume(config: dict[str, Any], path: Path) -> None:
     if "choices" not in record:
         raise ValueError(f"{path} is of an older version: give its command again: {record.get('command')}")
     choices = {**record["choices"], "experiment": path.parent.name}
-    found = Run(config, choices, distributed.place(config["trainer"]["launcher"])).folder.path
-    if found.resolve() != path.resolve():
-        raise ValueError(f"{path} would go on as {found}: its images are no longer those that it began with")
-    pretrain(config, choices)
+    run = Run(config, choices, distributed.place(config["trainer"]["launcher"]))
+    if run.folder.path.resolve() != path.resolve():
+        raise ValueError(f"{path} would go on as {run.folder.path}: its images are no longer those that it began with")
+    begin(run, choices)
 
 
 def train_rank(config: dict[str, Any], choices: dict[str, Any]) -> None:

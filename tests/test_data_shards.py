@@ -2,6 +2,7 @@
 
 import tarfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import TINY, Command
 from pictures import fill
 
 from ssl_lab.data import BatchLoader, DataError, FolderSource, ShardSource, open_images, write_shards
-from ssl_lab.data.shards import braces
+from ssl_lab.data.shards import Shards, braces
 from ssl_lab.records import find_run
 
 
@@ -76,10 +77,10 @@ def test_a_picture_that_cannot_be_read_gives_its_place_to_the_next(
 ) -> None:
     stored = open_images(ShardSource(), root=str(shards), store_size=16, cache=None)
     train = stored.splits["train"]
-    storage = train.storage
+    storage = cast(Shards, train.storage)
     row = int(train.rows[3])
-    with storage.files[storage.index.shards[row]].open("r+b") as file:  # type: ignore[attr-defined]
-        file.seek(int(storage.index.offsets[row]))  # type: ignore[attr-defined]
+    with storage.files[storage.index.shards[row]].open("r+b") as file:
+        file.seek(int(storage.index.offsets[row]))
         file.write(b"nothing that is a picture")
     for _ in range(2):
         assert torch.equal(train.gather(torch.tensor([3])), train.gather(torch.tensor([4])))

@@ -24,7 +24,7 @@ class _Elsewhere(_BatchNorm):
 
     def normalise(self, input: Float[Tensor, "n c *hw"]) -> Float[Tensor, "n c *hw"]:
         """In training mode; moves the running averages once, alike in all processes."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind below has its own
 
     @torch.no_grad()
     def follow(self, mean: Float[Tensor, " c"], variance: Float[Tensor, " c"]) -> None:
@@ -105,6 +105,7 @@ def _exchange(module: nn.Module, make: Callable[[_BatchNorm], _Elsewhere]) -> nn
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             other = make(child).to(child.running_mean)
+            # Not strict: what an activation has learned comes with the activation itself, two lines below.
             other.load_state_dict(child.state_dict(), strict=False)
             other.weight, other.bias = child.weight, child.bias  # themselves: a teacher's take no gradient
             other.after = nn.Sequential(*child.children())

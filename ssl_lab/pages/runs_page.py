@@ -63,14 +63,15 @@ def runs_page(folders: Sequence[Path], to: Path) -> str:
     seen = [look(folder) for folder in folders]
     whole = [run for run in seen if run.config]
     names = labels(whole)
+    costs = cost(whole, names)
     sections = [
         ("Methods", groups(whole, names, to)),
         ("Curves", place("curves", "compare") if any(run.lines for run in whole) else ""),
-        ("Accuracy against cost", place("cost", "charts") if cost(whole, names) else ""),
+        ("Accuracy against cost", place("cost", "charts") if costs else ""),
         ("What differs", differences(whole, names)),
         ("Not finished, or damaged", problems(seen)),
     ]
-    data = {"curves": curves(whole, names), "cost": cost(whole, names)}
+    data = {"curves": curves(whole, names), "cost": costs}
     return page(f"{len(seen)} runs", sections, data)
 
 
