@@ -150,7 +150,7 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
 
     The neighbours' bank chooses nothing, so it stays the whole of train, as in the probe of a running training.
     """
-    if not data.classes or data.train.labels is None:
+    if not data.classes or (data.train.labels is None and data.train.masks is None):
         raise ValueError("the protocols need labels, and this data has none: give class folders")
     if data.val is None or (split == "test" and data.test is None):
         raise ValueError(f"split={split}, but nothing was set aside: set data.val_fraction and data.test_fraction")

@@ -22,9 +22,10 @@ from ssl_lab.evaluation import (
 )
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
 from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
-from ssl_lab.evaluation.finetune import Classifier, divide, groups
+from ssl_lab.evaluation.finetune import Classifier, divide
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.training import groups
 from ssl_lab.nn import Encoder, ResNet
 
 
@@ -250,9 +251,12 @@ def test_a_subset_is_divided_inside_itself() -> None:
 
 def test_rates_fall_from_the_head_down() -> None:
     network = Classifier(Encoder(ResNet(width=0.125)), 3)
-    rates = [group["lr"] for group in groups(network, rate=1.0, head_rate=10.0, layer_decay=0.5)]
+    rates = [
+        group["lr"]
+        for group in groups(network.encoder.backbone, network.head, rate=1.0, head_rate=10.0, layer_decay=0.5)
+    ]
     assert rates == pytest.approx([10.0, 1.0, 0.5, 0.25, 0.125, 0.0625 / 4, 0.0625 / 8])  # relu and maxpool have none
-    together = [p for group in groups(network, 1.0, 10.0, 0.5) for p in group["params"]]
+    together = [p for group in groups(network.encoder.backbone, network.head, 1.0, 10.0, 0.5) for p in group["params"]]
     assert {id(p) for p in together} == {id(p) for p in network.parameters()}
 
 

@@ -9,6 +9,7 @@ from ssl_lab.data.errors import DataError
 from ssl_lab.data.folder import FolderSource
 from ssl_lab.data.image_set import ImageSet
 from ssl_lab.data.loader import BatchLoader
+from ssl_lab.data.masks import MaskSource
 from ssl_lab.data.photos import PhotosSource
 from ssl_lab.data.shards import ShardSource, write_shards
 from ssl_lab.data.source import Source
@@ -24,6 +25,7 @@ __all__ = [
     "FolderSource",
     "ImageData",
     "ImageSet",
+    "MaskSource",
     "PhotosSource",
     "ShardSource",
     "Source",

@@ -26,8 +26,8 @@ def build(source: Source, fit: Fit, folder: Path | None, max_unreadable: float, 
     """
     plan = source.plan()
     n = len(plan.names)
-    arrays = in_memory(n, fit.side) if folder is None else allocate(folder, n, fit.side)
-    with track(f"decoding {source.name}", n, progress) as advance:
+    arrays = in_memory(n, fit.side, plan.masks) if folder is None else allocate(folder, n, fit.side, plan.masks)
+    with track(f"decoding {source.name}", n * (1 + plan.masks), progress) as advance:
         outcome = decode(source.read(), arrays, fit, max(_MANY_FAILURES, int(max_unreadable * n)), advance)
     _check(source.name, plan, outcome, max_unreadable)
     arrays.splits[:] = plan.splits
@@ -94,11 +94,13 @@ def _describe(name: str, plan: Plan, outcome: Outcome, arrays: Arrays) -> dict[s
 
 
 def _fingerprint(classes: list[str], arrays: Arrays) -> str:
-    """Digest of classes, splits, labels and pixels, in the order of the set; not of names or folders."""
+    """Digest of classes, splits, labels, pixels and masks, in the order of the set; not of names or folders."""
     rows = np.flatnonzero(arrays.splits != HOLE)
     digest = hashlib.blake2b(json.dumps([classes, arrays.images.shape[1:]]).encode(), digest_size=16)
     digest.update(arrays.splits[rows].tobytes())
     digest.update(arrays.labels[rows].astype("<i8").tobytes())
     for start in range(0, len(rows), _ROWS):
         digest.update(arrays.images[rows[start : start + _ROWS]].data)
+        if arrays.masks is not None:
+            digest.update(arrays.masks[rows[start : start + _ROWS]].data)
     return digest.hexdigest()

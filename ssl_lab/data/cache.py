@@ -49,7 +49,8 @@ def load_cache(path: Path) -> Content | None:
             if (path / name).stat().st_size != size:
                 raise ValueError(f"{name} has not the {size:,} bytes that were written")
         # "c": to numpy the pages are writable copies, so torch does not warn; the file itself is never changed.
-        arrays = Arrays(*(np.load(path / f"{name}.npy", mmap_mode="c") for name in Arrays._fields))
+        files = (path / f"{name}.npy" for name in Arrays._fields)
+        arrays = Arrays(*(np.load(file, mmap_mode="c") for file in files if file.name in meta["bytes"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         say(f"cache {path} is damaged ({error}): it is made anew")
         return None
@@ -104,10 +105,10 @@ def _sweep(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def allocate(folder: Path, n: int, side: int) -> Arrays:
+def allocate(folder: Path, n: int, side: int, masks: bool) -> Arrays:
     """Empty arrays for n pictures in files of a new cache. Raises DataError when the disk lacks the space."""
     shape, file = (n, 3, side, side), folder / "images.npy"
-    need, free = int(np.prod(shape)) + 60 * n, shutil.disk_usage(folder).free
+    need, free = int(np.prod(shape)) + 60 * n + masks * n * side**2, shutil.disk_usage(folder).free
     lack = DataError(
         f"paths.cache={folder.parent} has {free / 2**30:.1f} GiB free, {n:,} pictures of {side} px need "
         f"{(need + SPARE) / 2**30:.1f}: free some, set paths.cache=<folder on a larger disk>, or lower data.store_size"
@@ -122,12 +123,18 @@ def allocate(folder: Path, n: int, side: int) -> Arrays:
                 os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
     except OSError as error:
         raise lack from error
-    return Arrays(images, *_small(n))
+    return Arrays(
+        images,
+        *_small(n),
+        np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (n, side, side)) if masks else None,
+    )
 
 
-def in_memory(n: int, side: int) -> Arrays:
+def in_memory(n: int, side: int, masks: bool) -> Arrays:
     """Empty arrays for n pictures."""
-    return Arrays(np.zeros((n, 3, side, side), np.uint8), *_small(n))
+    return Arrays(
+        np.zeros((n, 3, side, side), np.uint8), *_small(n), np.zeros((n, side, side), np.uint8) if masks else None
+    )
 
 
 def _small(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
@@ -135,9 +142,10 @@ def _small(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uin
 
 
 def fill(folder: Path, arrays: Arrays, names: list[str], skipped: list[str], meta: dict[str, Any]) -> None:
-    """Writes everything but the images, which are there already; last the meta, with the size of every file."""
-    if isinstance(arrays.images, np.memmap):
-        arrays.images.flush()
+    """Writes all but images and masks, which are there already; last the meta, with the size of every file."""
+    for mapped in (arrays.images, arrays.masks):
+        if isinstance(mapped, np.memmap):
+            mapped.flush()
     for name in ("labels", "sums", "splits"):
         np.save(folder / f"{name}.npy", getattr(arrays, name))
     # JSON strings: a name with a line break stays on its line.

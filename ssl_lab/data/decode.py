@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_lab.data.picture import Fit, to_pixels
+from ssl_lab.data.picture import Fit, to_mask, to_pixels
 from ssl_lab.data.source import Item
 
 # Handed to a worker at once: many enough to hide the hand-over, few enough to balance and to fit in memory.
@@ -27,6 +27,7 @@ class Arrays(NamedTuple):
     labels: NDArray[np.int64]  # (n,)
     sums: NDArray[np.int64]  # (n, 2, 3): sum and sum of squares of the pixels a channel
     splits: NDArray[np.uint8]  # (n,) index into SPLITS, or HOLE
+    masks: NDArray[np.uint8] | None = None  # (n, side, side) class of each pixel; none where a label is all there is
 
 
 class Outcome(NamedTuple):
@@ -97,6 +98,9 @@ def _decode_chunk(chunk: list[Item], arrays: Arrays, fit: Fit) -> Outcome:
     for item in chunk:
         try:
             picture, label = item.load()
+            if item.mask:
+                _write_mask(item.row, picture, arrays, fit)
+                continue
             pixels, small = to_pixels(picture, fit)
         except Exception as error:  # damaged files make decoders raise nearly anything; the reason is reported
             told = isinstance(error, (ValueError, OSError)) and str(error)
@@ -119,3 +123,9 @@ def _write(rows: list[int], labels: list[int], pixels: NDArray[np.uint8], arrays
     arrays.sums[rows, 0] = pixels.sum(axis=(1, 2), dtype=np.int64)
     arrays.sums[rows, 1] = squares.sum(axis=(1, 2), dtype=np.int64)
     return bool((pixels == pixels[..., :1]).all())
+
+
+def _write_mask(row: int, encoded: bytes | NDArray[np.uint8], arrays: Arrays, fit: Fit) -> None:
+    if arrays.masks is None or not isinstance(encoded, bytes):
+        raise RuntimeError("a mask came from a source that has planned none")
+    arrays.masks[row] = to_mask(encoded, fit)

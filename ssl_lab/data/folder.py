@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ssl_lab.data.archive import ARCHIVES, open_archive
 from ssl_lab.data.directory import Directory
 from ssl_lab.data.errors import DataError
-from ssl_lab.data.layout import Layout, arrange
+from ssl_lab.data.layout import Layout, Placed, arrange
 from ssl_lab.data.listing import Container, Listing
 from ssl_lab.data.source import Item, Plan
 
@@ -59,13 +59,17 @@ class FolderSource:
 
     def read(self) -> Iterator[Item]:
         """Each picture once, in the order of the archive."""
+        rows = {entry.member.key: row for row, entry in enumerate(self.placed)}
+        for encoded in self._container().read({entry.member.key: entry.member for entry in self.placed}):
+            row = rows[encoded.key]
+            yield Item(row, partial(load, encoded.fetch, self.placed[row].label), encoded.held)
+
+    @property
+    def placed(self) -> list[Placed]:
+        """The pictures that `plan` found, in the order of the set."""
         if self._layout is None:
             raise RuntimeError("read() follows plan()")
-        rows = {entry.member.key: row for row, entry in enumerate(self._layout.placed)}
-        labels = [entry.label for entry in self._layout.placed]
-        for encoded in self._container().read({entry.member.key: entry.member for entry in self._layout.placed}):
-            row = rows[encoded.key]
-            yield Item(row, partial(_load, encoded.fetch, labels[row]), encoded.held)
+        return self._layout.placed
 
     def _path(self) -> Path:
         if not self.root:
@@ -82,7 +86,8 @@ class FolderSource:
         return Directory(path) if path.is_dir() else open_archive(path)
 
 
-def _load(fetch: Callable[[], bytes], label: int) -> tuple[bytes | NDArray[np.uint8], int]:
+def load(fetch: Callable[[], bytes], label: int) -> tuple[bytes | NDArray[np.uint8], int]:
+    """For `Item.load` of what a container hands out: partial(load, encoded.fetch, label)."""
     return fetch(), label
 
 

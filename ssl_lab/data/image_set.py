@@ -92,6 +92,7 @@ class ImageSet:
 
     storage: every stored picture. rows: which of them this set holds, in order. labels: of this set's rows,
     None when there are none. classes: name of each label. origins: name of each stored row.
+    masks: of every stored row the class of each pixel, where the set has them.
     """
 
     storage: Storage
@@ -99,6 +100,7 @@ class ImageSet:
     labels: Int64[Tensor, " n"] | None
     classes: list[str]
     origins: Names
+    masks: UInt8[Tensor, "stored side side"] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,6 +123,12 @@ class ImageSet:
     def gather(self, index: Int64[Tensor, " m"]) -> UInt8[Tensor, "m 3 side side"]:
         """The pixels of these pictures of the set, copied."""
         return torch.from_numpy(self.storage.take(self.rows[index].numpy()))
+
+    def gather_masks(self, index: Int64[Tensor, " m"]) -> UInt8[Tensor, "m side side"]:
+        """The classes of the pixels of these pictures, copied. Raises DataError for a set without masks."""
+        if self.masks is None:
+            raise DataError("these pictures have no masks: give a set that has, such as data=camvid or data=masks")
+        return torch.from_numpy(self.masks.numpy()[self.rows[index].numpy()])
 
     def shuffled(self, generator: np.random.Generator) -> Int64[Tensor, " n"]:
         """The positions of this set in a random order."""

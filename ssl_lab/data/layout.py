@@ -21,7 +21,7 @@ _SPLIT_OF = {
     "unlabelled": "unlabeled",
 }
 # Beside a folder `images` these hold what belongs to each picture, not classes.
-_BESIDE_IMAGES = frozenset({"labels", "masks", "annotations", "segmentations", "depth"})
+BESIDE_IMAGES = frozenset({"labels", "masks", "annotations", "segmentations", "depth"})
 
 
 _Path = tuple[tuple[str, ...], Member]  # parts of the name that still matter, and the file
@@ -91,7 +91,7 @@ def _without_annotations(paths: list[_Path], ignored: Counter[str]) -> list[_Pat
     """Where there is a folder `images`, drops folders beside it that hold masks and the like."""
     if not any(parts[0].lower() == "images" for parts, _ in paths if len(parts) > 1):
         return paths
-    kept = [(parts, member) for parts, member in paths if parts[0].lower() not in _BESIDE_IMAGES]
+    kept = [(parts, member) for parts, member in paths if parts[0].lower() not in BESIDE_IMAGES]
     _count(ignored, "picture in a folder of labels beside images/", len(paths) - len(kept))
     return kept
 

@@ -19,6 +19,8 @@ SUFFIXES = frozenset(
 # Pixels in the header above which a picture is refused undecoded: 0.5 GB as RGB. PIL's own bound for an error.
 LARGEST = 178_956_970
 
+VOID = 255  # in a mask: a pixel of no class
+
 
 class Fit(NamedTuple):
     """How pictures become squares: `side` in pixels; `store` crop (centre), square (stretch) or pad (black)."""
@@ -65,21 +67,23 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * (255 / top) + 0.5).astype(np.uint8))
 
 
-def to_square(image: Image.Image, fit: Fit) -> Image.Image:
+def to_square(
+    image: Image.Image, fit: Fit, method: Image.Resampling = Image.Resampling.BICUBIC, padding: int = 0
+) -> Image.Image:
     """Resizes (bicubic, antialiased) and crops, stretches or pads to a square of `fit.side`.
 
     crop: the short side fills the square, the centre is kept. square: both sides are resized. pad: the long
-    side fills the square, the rest is black.
+    side fills the square, the rest is `padding`, black.
     """
     width, height = image.size
     if fit.store == "pad":
-        return ImageOps.pad(image, (fit.side, fit.side), Image.Resampling.BICUBIC)
+        return ImageOps.pad(image, (fit.side, fit.side), method, color=padding)
     if (width, height) == (fit.side, fit.side):
         return image
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short) if fit.store == "crop" else (0, 0, width, height)
-    return image.resize((fit.side, fit.side), Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    return image.resize((fit.side, fit.side), method, box, reducing_gap=3.0)
 
 
 def to_pixels(picture: bytes | NDArray[np.uint8], fit: Fit) -> tuple[NDArray[np.uint8], bool]:
@@ -89,3 +93,16 @@ def to_pixels(picture: bytes | NDArray[np.uint8], fit: Fit) -> tuple[NDArray[np.
     """
     image = read_picture(picture, fit.side) if isinstance(picture, bytes) else to_rgb(Image.fromarray(picture))
     return np.asarray(to_square(image, fit)), min(image.size) < fit.side
+
+
+def to_mask(encoded: bytes, fit: Fit) -> NDArray[np.uint8]:
+    """The class of each pixel (side, side) of an encoded mask, made square as its picture is; padded with VOID.
+
+    A mask has one value a pixel, its class: gray levels, or the numbers of a palette. Nothing is interpolated.
+    Raises ValueError or OSError with the reason.
+    """
+    image: Image.Image = Image.open(BytesIO(encoded), formats=("PNG", "GIF", "BMP", "TIFF"))
+    if image.mode not in ("L", "P", "1"):
+        raise ValueError(f"a mask of mode {image.mode}; allowed: one class a pixel, as gray or palette of 8 bits")
+    numbers = Image.fromarray(np.asarray(image).astype(np.uint8))
+    return np.asarray(to_square(numbers, fit, Image.Resampling.NEAREST, VOID))

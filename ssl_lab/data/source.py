@@ -19,14 +19,19 @@ class Plan(NamedTuple):
     names: list[str]  # (n,) where each came from
     classes: list[str]  # empty when unlabelled
     ignored: dict[str, int]  # reason -> number of files that are no part of the set
+    masks: bool = False  # each row has one, which is an item of its own
 
 
 class Item(NamedTuple):
-    """One picture to decode. `load` runs in a worker: encoded bytes or pixels (h, w[, 3]), and the label."""
+    """One picture to decode. `load` runs in a worker: encoded bytes or pixels (h, w[, 3]), and the label.
+
+    Or one mask: encoded bytes whose pixels are numbers of classes; the label is not read.
+    """
 
     row: int
     load: Callable[[], tuple[bytes | NDArray[np.uint8], int]]
     held: int = 0  # bytes this item keeps in memory until it is decoded
+    mask: bool = False
 
 
 def give(picture: bytes | NDArray[np.uint8], label: int) -> tuple[bytes | NDArray[np.uint8], int]:

@@ -13,6 +13,7 @@ from ssl_lab.data.cache import Content, cache_path, load_cache, new_cache
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.folder import FolderSource
 from ssl_lab.data.image_set import ImageSet, Names, Pixels
+from ssl_lab.data.masks import MaskSource
 from ssl_lab.data.picture import Fit, Store
 from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import SPLITS, UNLABELLED, Source
@@ -44,16 +45,23 @@ def resolve(source: Source, root: str | None, search: Path | None) -> Source:
 
     Raises DataError when a root is given to a source that takes none.
     """
+    if isinstance(source, MaskSource):
+        place = root or source.root or _found(source.name, search)
+        return MaskSource(place, source.name, source.classes)
     named = isinstance(source, TorchvisionSource)
     if root is not None:
         if named or isinstance(source, FolderSource):
             return FolderSource(root, source.name)
         raise DataError(f"data.root={root}, but data={source.name} reads no files: use data=folder data.root={root}")
-    if named and search is not None:
-        for place in (search / f"{source.name}{suffix}" for suffix in ("", *ARCHIVES)):
-            if place.exists():
-                return FolderSource(str(place), source.name)
+    if named and (place := _found(source.name, search)):
+        return FolderSource(place, source.name)
     return source
+
+
+def _found(name: str, search: Path | None) -> str | None:
+    """The folder or archive of that name in `search`."""
+    places = [] if search is None else [search / f"{name}{suffix}" for suffix in ("", *ARCHIVES)]
+    return next((str(place) for place in places if place.exists()), None)
 
 
 def open_images(
@@ -121,12 +129,13 @@ def _check(store_size: int, store: str, max_unreadable: float) -> None:
 def _stored(content: Content, folder: Path | None) -> Stored:
     meta, arrays, names = content
     storage = Pixels(torch.from_numpy(arrays.images), torch.from_numpy(arrays.sums))
+    masks = None if arrays.masks is None else torch.from_numpy(arrays.masks)
     splits = {}
     for number, split in enumerate(SPLITS):
         rows = np.flatnonzero(arrays.splits == number)
         labels = arrays.labels[rows]
         if len(rows):
             given = torch.from_numpy(labels) if (labels != UNLABELLED).all() else None
-            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, meta["classes"], names)
+            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, meta["classes"], names, masks)
     kept = {key: meta[key] for key in ("classes", "fingerprint", "mean", "std", "gray", "skipped")}
     return Stored(splits, folder=folder, **kept)

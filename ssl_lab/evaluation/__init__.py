@@ -13,6 +13,7 @@ from ssl_lab.evaluation.probe import KnnProbe
 from ssl_lab.evaluation.recalibrate import recalibrated
 from ssl_lab.evaluation.retrieval import retrieval
 from ssl_lab.evaluation.robust import robust
+from ssl_lab.evaluation.segment import segment
 from ssl_lab.evaluation.stages import stages
 from ssl_lab.evaluation.subject import NotApplicable, Sets, Subject, extract
 
@@ -36,5 +37,6 @@ __all__ = [
     "recalibrated",
     "retrieval",
     "robust",
+    "segment",
     "stages",
 ]

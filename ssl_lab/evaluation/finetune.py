@@ -12,7 +12,18 @@ from torch.nn.functional import cross_entropy
 from ssl_lab.evaluation.few_label import subset
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import LabelledImages, NotApplicable, Subject, extract
-from ssl_lab.evaluation.training import Augmented, Schedule, autocast, descend, features, side
+from ssl_lab.evaluation.training import (
+    Augmented,
+    Recipe,
+    Schedule,
+    autocast,
+    classes,
+    descend,
+    features,
+    groups,
+    side,
+    tuned,
+)
 from ssl_lab.types import Result
 
 
@@ -55,50 +66,40 @@ def finetune(
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
         raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
+    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
     fit, held, chosen_on = divide(subject, amount, draw, seed)
 
-    def trained(images: LabelledImages, rate: float) -> Classifier:
-        torch.manual_seed(seed)
-        network = Classifier(encoder, num_classes).to(subject.device).train()
-        labels = subject.labels(images)
-        batches = Augmented(images, labels, side(encoder, images), scale, batch_size, seed)
+    def train(rate: float) -> Classifier:
+        return trained(subject, fit, recipe, (rate, head_rate, layer_decay))
 
-        def loss(view: Tensor, targets: Tensor) -> Tensor:
-            with autocast(subject.device, subject.precision):
-                x = features(network.encoder, view)
-            return cross_entropy(network.head(x.float()), targets)
-
-        descend(
-            network,
-            groups(network, rate, head_rate, layer_decay),
-            batches,
-            loss,
-            epochs,
-            momentum,
-            weight_decay,
-            schedule,
-        )
-        return network
+    def judge(network: Classifier) -> float:
+        return float((predicted(network, held) == subject.labels(held)).float().mean())
 
     def predicted(network: Classifier, images: LabelledImages) -> Int[Tensor, " n"]:
         return extract(network, images, subject.device, subject.precision, subject.batch_size).argmax(1)
 
-    best: tuple[float, float, Classifier] | None = None
-    for rate in rates:
-        network = trained(fit, rate)
-        accuracy = float((predicted(network, held) == subject.labels(held)).float().mean())
-        if best is None or accuracy > best[0]:
-            best = accuracy, rate, network
-    if best is None:
-        raise ValueError("protocols.finetune.rates is empty; give at least one, such as [0.03]")
-    figures = scores(predicted(best[2], sets.test), subject.labels(sets.test), num_classes)
-    figures |= {"rate": best[1], "select_top1": best[0]}
-    settings = {"rates": list(rates), "epochs": epochs, "batch_size": batch_size, "momentum": momentum}
-    settings |= {"weight_decay": weight_decay, "head_rate": head_rate, "layer_decay": layer_decay}
-    settings |= {"schedule": schedule, "scale": list(scale), "amount": amount, "draw": draw, "seed": seed}
-    return Result(
-        "finetune", figures, settings | {"fitted_on": len(fit), "chosen_on": len(held), "held_out": chosen_on}
-    )
+    best = tuned("finetune", rates, train, judge)
+    figures = scores(predicted(best.network, sets.test), subject.labels(sets.test), num_classes)
+    figures |= {"rate": best.rate, "select_top1": best.score}
+    settings = {"rates": list(rates), **recipe._asdict(), "head_rate": head_rate, "layer_decay": layer_decay}
+    settings |= {"amount": amount, "draw": draw, "fitted_on": len(fit)}
+    return Result("finetune", figures, settings | {"chosen_on": len(held), "held_out": chosen_on})
+
+
+def trained(subject: Subject, images: LabelledImages, recipe: Recipe, rates: tuple[float, float, float]) -> Classifier:
+    """A copy of the encoder with a layer on top, trained; rates: as of `groups`."""
+    torch.manual_seed(recipe.seed)
+    network = Classifier(subject.encoder, len(subject.sets.classes)).to(subject.device).train()
+    targets, size = classes(subject.labels(images)), side(subject.encoder, images)
+
+    def loss(view: Tensor, labels: Tensor) -> Tensor:
+        with autocast(subject.device, subject.precision):
+            x = features(network.encoder, view)
+        return cross_entropy(network.head(x.float()), labels)
+
+    batches = Augmented(images, targets, size, recipe, subject.device)
+    descend(network, groups(network.encoder.backbone, network.head, *rates), batches, loss, recipe)
+    return network
 
 
 def divide(subject: Subject, amount: float | None, draw: int, seed: int) -> tuple[LabelledImages, LabelledImages, str]:
@@ -114,15 +115,3 @@ def divide(subject: Subject, amount: float | None, draw: int, seed: int) -> tupl
     kept = torch.ones(len(rows), dtype=torch.bool)
     kept[inside] = False
     return sets.train.subset(rows[kept]), sets.train.subset(rows[inside]), "a fifth of the subset"
-
-
-def groups(network: Classifier, rate: float, head_rate: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Parameters with their rates: the head, then the parts of the backbone from the last to the first."""
-    parts: list[nn.Module] = []
-    for part in network.encoder.backbone.children():
-        parts += list(part) if isinstance(part, nn.ModuleList) else [part]
-    found = [{"params": list(network.head.parameters()), "lr": rate * head_rate}]
-    for depth, part in enumerate(reversed(parts)):
-        if trainable := [p for p in part.parameters() if p.requires_grad]:
-            found.append({"params": trainable, "lr": rate * layer_decay**depth})
-    return found

@@ -8,7 +8,17 @@ from torch.nn.functional import cross_entropy
 
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Subject
-from ssl_lab.evaluation.training import Augmented, Schedule, autocast, descend, features, side
+from ssl_lab.evaluation.training import (
+    Augmented,
+    Recipe,
+    Schedule,
+    autocast,
+    classes,
+    descend,
+    features,
+    no_rates,
+    side,
+)
 from ssl_lab.types import Result
 
 
@@ -44,13 +54,14 @@ def linear(
     reported, since published rates go from 0.1 (SimCLR) over 0.3 (Barlow Twins) to 30 (MoCo). ValueError for none.
     """
     if not rates:
-        raise ValueError("protocols.linear.rates is empty; give at least one, such as [0.1]")
+        raise no_rates("linear")
+    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     encoder.eval()
     select, test = subject.features(sets.select), subject.features(sets.test)
     torch.manual_seed(seed)
     heads = Heads(select.shape[1], num_classes, len(rates)).to(subject.device)
-    batches = Augmented(sets.fit, subject.labels(sets.fit), side(encoder, sets.fit), scale, batch_size, seed)
+    batches = Augmented(sets.fit, classes(subject.labels(sets.fit)), side(encoder, sets.fit), recipe, subject.device)
 
     def loss(view: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad(), autocast(subject.device, subject.precision):
@@ -58,13 +69,12 @@ def linear(
         return torch.stack([cross_entropy(logits, labels) for logits in heads(x)]).sum()  # no head sees another's
 
     groups = [{"params": head.parameters(), "lr": rate} for head, rate in zip(heads.heads, rates, strict=True)]
-    descend(heads, groups, batches, loss, epochs, momentum, weight_decay, schedule)
+    descend(heads, groups, batches, loss, recipe)
     with torch.no_grad():
         chosen_on = [float((x.argmax(1) == subject.labels(sets.select)).float().mean()) for x in heads(select)]
         best = max(range(len(rates)), key=lambda i: chosen_on[i])
         predicted = heads(test)[best].argmax(1)
     figures = scores(predicted, subject.labels(sets.test), num_classes)
     figures |= {"rate": rates[best], "select_top1": chosen_on[best]}
-    settings = {"rates": list(rates), "epochs": epochs, "batch_size": batches.batch_size, "momentum": momentum}
-    settings |= {"weight_decay": weight_decay, "schedule": schedule, "scale": list(scale), "seed": seed}
+    settings = {"rates": list(rates), **recipe._replace(batch_size=batches.batch_size)._asdict()}
     return Result("linear", figures, settings | {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)})

@@ -26,6 +26,13 @@ class LabelledImages(Protocol):
     def subset(self, index: Tensor) -> "LabelledImages": ...
 
 
+@runtime_checkable
+class MaskedImages(LabelledImages, Protocol):
+    """A set that also knows the class of each pixel."""
+
+    def gather_masks(self, index: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Sets:
     """The roles of the images in an evaluation. Nobody chooses anything on `test`.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -10,42 +10,78 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws, seed_from
 from ssl_lab.evaluation.subject import LabelledImages
-from ssl_lab.views import Policy, Views
+from ssl_lab.views import Geometry, Policy, Views
 
 Schedule = Literal["cosine", "steps"]
+Targets = Callable[[Int[Tensor, " n"], Geometry], Tensor]  # of these rows of a set, cropped as their images were
+
+
+class Recipe(NamedTuple):
+    """SGD with Nesterov's momentum on crops and flips; `scale` is the share of the image that a crop takes."""
+
+    epochs: int
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    schedule: Schedule
+    scale: tuple[float, ...]
+    seed: int
+
+
+class Tuned(NamedTuple):
+    """What the best of several rates has made."""
+
+    network: Any
+    rate: float
+    score: float  # where the rate was chosen
 
 
 class Augmented:
-    """Batches of cropped and flipped images with their labels, epoch after epoch, in an order that follows from a seed.
+    """Batches of cropped and flipped images with their targets, epoch after epoch, in an order that the seed makes.
 
-    images: a labelled set. labels: of its rows. size: side of the crops. scale: share of the image a crop takes.
+    size: side of the crops.
     """
 
-    def __init__(
-        self,
-        images: LabelledImages,
-        labels: Int[Tensor, " n"],
-        size: int,
-        scale: Sequence[float],
-        batch_size: int,
-        seed: int,
-    ):
-        self.images, self.labels = images, labels
-        self.views = Views([Policy(size=size, scale=(scale[0], scale[1]), flip=0.5)], count=1)
-        self.batch_size, self.seed = min(batch_size, len(images)), seed
+    def __init__(self, images: LabelledImages, targets: Targets, size: int, recipe: Recipe, device: torch.device):
+        self.images, self.targets, self.device = images, targets, device
+        self.views = Views([Policy(size=size, scale=(recipe.scale[0], recipe.scale[1]), flip=0.5)], count=1)
+        self.batch_size, self.seed = min(recipe.batch_size, len(images)), recipe.seed
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
 
-    def epoch(self, number: int) -> Iterator[tuple[Float[Tensor, "n 3 s s"], Int[Tensor, " n"]]]:
+    def epoch(self, number: int) -> Iterator[tuple[Float[Tensor, "n 3 s s"], Tensor]]:
         """The batches of an epoch; a last partial one is left out."""
         draw = torch.Generator().manual_seed(seed_from("probe", self.seed, number))
         order = torch.randperm(len(self.images), generator=draw)
         for i in range(len(self)):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
             draws = Draws(self.seed, number * len(self) + i, total=len(rows))
-            images = self.images.gather(rows).to(self.labels.device)
-            yield self.views(images, draws)[0], self.labels[rows.to(self.labels.device)]
+            views, crops = self.views.with_geometry(self.images.gather(rows).to(self.device), draws)
+            yield views[0], self.targets(rows, crops[0]).to(self.device)
+
+
+def classes(labels: Int[Tensor, " n"]) -> Targets:
+    """The label of each image, wherever it was cropped."""
+    return lambda rows, _: labels[rows.to(labels.device)]
+
+
+def tuned(protocol: str, rates: Sequence[float], train: Callable[[float], Any], judge: Callable[[Any], float]) -> Tuned:
+    """The best, by `judge`, of what `train` makes of each rate. Raises ValueError when there is none."""
+    best: Tuned | None = None
+    for rate in rates:
+        network = train(rate)
+        score = judge(network)
+        if best is None or score > best.score:
+            best = Tuned(network, rate, score)
+    if best is None:
+        raise no_rates(protocol)
+    return best
+
+
+def no_rates(protocol: str) -> ValueError:
+    """The message for an empty list."""
+    return ValueError(f"protocols.{protocol}.rates is empty; give at least one, such as [0.1]")
 
 
 def side(encoder: Any, images: LabelledImages) -> int:
@@ -78,21 +114,36 @@ def descend(
     groups: list[dict[str, Any]],
     batches: Augmented,
     loss: Callable[[Tensor, Tensor], Tensor],
-    epochs: int,
-    momentum: float,
-    weight_decay: float,
-    schedule: Schedule,
+    recipe: Recipe,
 ) -> None:
-    """SGD with Nesterov's momentum on `loss(view, labels)`; each group brings its own rate."""
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+    """SGD on `loss(view, targets)`; each group brings its own rate."""
+    momentum = recipe.momentum
+    optimizer = torch.optim.SGD(
+        groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, weight_decay=recipe.weight_decay
+    )
     tops = [group["lr"] for group in optimizer.param_groups]
-    steps = max(1, epochs * len(batches))
-    for epoch in range(epochs):
-        for i, (view, labels) in enumerate(batches.epoch(epoch)):
-            now = factor(schedule, (epoch * len(batches) + i) / steps)
+    steps = max(1, recipe.epochs * len(batches))
+    for epoch in range(recipe.epochs):
+        for i, (view, targets) in enumerate(batches.epoch(epoch)):
+            now = factor(recipe.schedule, (epoch * len(batches) + i) / steps)
             for group, top in zip(optimizer.param_groups, tops, strict=True):
                 group["lr"] = top * now
             optimizer.zero_grad(set_to_none=True)
-            loss(view, labels).backward()
+            loss(view, targets).backward()
             optimizer.step()
     module.eval()
+
+
+def groups(
+    backbone: nn.Module, head: nn.Module, rate: float, head_rate: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Parameters with their rates: the head at `rate` x `head_rate`, then the backbone's parts from the last to the
+    first, each at `layer_decay` times the rate of the one above; the last one's is `rate`."""
+    parts: list[nn.Module] = []
+    for part in backbone.children():
+        parts += list(part) if isinstance(part, nn.ModuleList) else [part]
+    found = [{"params": list(head.parameters()), "lr": rate * head_rate}]
+    for depth, part in enumerate(reversed(parts)):
+        if trainable := [p for p in part.parameters() if p.requires_grad]:
+            found.append({"params": trainable, "lr": rate * layer_decay**depth})
+    return found

@@ -2,7 +2,7 @@
 
 from ssl_lab.nn.batch_norm import SharedBatchNorm, SplitBatchNorm, share_batch_norms, split_batch_norms
 from ssl_lab.nn.convnet import ConvNet
-from ssl_lab.nn.dense_heads import Hypercolumn, Upsampler
+from ssl_lab.nn.dense_heads import Hypercolumn, LinearStages, Upsampler
 from ssl_lab.nn.encoder import Encoder
 from ssl_lab.nn.mlp import MLP, classifier
 from ssl_lab.nn.queue import Queue
@@ -15,6 +15,7 @@ __all__ = [
     "ConvNet",
     "Encoder",
     "Hypercolumn",
+    "LinearStages",
     "Queue",
     "ResNet",
     "SharedBatchNorm",

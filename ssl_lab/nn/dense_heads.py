@@ -63,6 +63,25 @@ class Hypercolumn(nn.Module):
         return self.layers(columns)  # type: ignore[no-any-return]  # nn.Sequential returns Any
 
 
+class LinearStages(nn.Module):
+    """A linear classifier of every pixel: each stage's maps normalised, weighed by a 1x1 convolution, resized, summed.
+
+    The same as one convolution of all maps resized and side by side, without holding them.
+    stage_channels, stage_strides: of the backbone; stride: of the answers. All given by the caller.
+    """
+
+    def __init__(self, stage_channels: Sequence[int], stage_strides: Sequence[int], num_outputs: int, stride: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Conv2d(channels, num_outputs, 1))
+            for channels in stage_channels
+        )
+
+    def forward(self, maps: list[Tensor], height: int, width: int) -> Float[Tensor, "n o height width"]:
+        parts = [_resized(layer(x), height, width) for layer, x in zip(self.layers, maps, strict=True)]
+        return torch.stack(parts).sum(0)
+
+
 def _convolution(incoming: int, outgoing: int, kernel: int = 3) -> nn.Module:
     convolution = nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outgoing), nn.ReLU(inplace=True))

@@ -10,7 +10,7 @@ from math import log
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ssl_lab.draws import Draws
@@ -105,3 +105,14 @@ def crop_resize(
     vertical = resize_weights(top, bottom, None, height, size, kernel)
     horizontal = resize_weights(left, right, geometry.flipped.to(images.device), width, size, kernel)
     return separable(images, vertical, horizontal).clamp_(0, 1)
+
+
+def crop_nearest(masks: UInt8[Tensor, "n h w"], geometry: Geometry, size: int) -> UInt8[Tensor, "n {size} {size}"]:
+    """The same boxes of maps whose values are names, not amounts: each output takes the pixel under its middle."""
+    boxes, flipped = geometry.boxes.to(masks.device), geometry.flipped.to(masks.device)[:, None]
+    left, top, right, bottom = (side[:, None] for side in boxes.unbind(1))
+    output = (torch.arange(size, device=masks.device) + 0.5)[None] / size
+    rows = top + (output * (bottom - top)).long()
+    columns = left + (torch.where(flipped, 1 - output, output) * (right - left)).long()
+    n = torch.arange(len(masks), device=masks.device)
+    return masks[n[:, None, None], rows[:, :, None], columns[:, None, :]]
