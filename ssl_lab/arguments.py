@@ -1,5 +1,6 @@
 """The command line taken apart: Hydra's flags, the user's own folder of options, and what is left to compose."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -47,6 +48,12 @@ def _parse_override(text: str) -> Any:
         raise ConfigError([f"{text}: not of the form key=value,value ({error}); quote what holds brackets"]) from None
 
 
+def _each_set(override: str) -> list[str]:
+    """`sets=[a,b]` as Hydra says it: the option `a` of the group `data`, placed at `sets.a`, and `b` likewise."""
+    named = re.fullmatch(r"sets=\[?([\w,\s]+)\]?", override)
+    return [f"+data@sets.{name}={name}" for name in re.findall(r"\w+", named[1])] if named else [override]
+
+
 def parse(arguments: Sequence[str]) -> Line:
     """Overrides, flags and folder of a command line. Raises ConfigError for a flag that does not exist."""
     overrides, flags, folder = [], [], None
@@ -54,7 +61,7 @@ def parse(arguments: Sequence[str]) -> Line:
     for argument in rest:
         flag, given, word = argument.partition("=")
         if not argument.startswith("-"):
-            overrides.append(argument)
+            overrides += _each_set(argument)
             continue
         if flag not in _FLAGS:
             raise ConfigError([f"{argument}: no such flag; {near(flag, list(_FLAGS))}"])

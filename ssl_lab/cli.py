@@ -156,10 +156,10 @@ def override_problems(name: str, overrides: list[str], folder: Path | None = Non
             )
         elif match[2].startswith("hydra/"):
             choices += [override]  # Hydra's own groups, and those of its plugins: it says itself what is wrong
-        elif match[2] in groups:
+        elif (group := match[2].partition("@")[0]) in groups:  # "@" says where the option is to stand
             chosen = [v for v in re.split(r"[\[\],\s]+", match[3] or "") if v not in ("", "null")]
-            wrong = [v for v in chosen if v not in groups[match[2]]]
-            problems += [f"{match[2]}={v}: no such option; {near(v, groups[match[2]])}" for v in wrong]
+            wrong = [v for v in chosen if v not in groups[group]]
+            problems += [f"{group}={v}: no such option; {near(v, groups[group])}" for v in wrong]
             choices += [] if wrong else [override]
         elif not match[1]:
             values.append(match[2])

@@ -78,6 +78,7 @@ class Evaluate:
     protocols: dict[str, Node]
     method: dict[str, Node] | None = None  # the backbone of `weights`
     data: Node | None = None
+    sets: dict[str, Node] | None = None
 
 
 @dataclass
@@ -140,6 +141,7 @@ class TableSpec:
 # What the entry points hand to a node beside its own keys.
 GIVEN = {
     "data": {"seed"},
+    "sets": {"seed"},
     "method": {"preprocessing", "seed"},
     "callbacks": {"bank", "queries", "num_classes", "images"},
 }
@@ -210,7 +212,8 @@ def _check_node(key: str, node: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}._target_={target}: ssl_lab has no such part"
         return  # a third party's: checked when it is imported
     own = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", "_convert_")}
-    given = GIVEN.get(key.split(".")[0], set()) if "." not in key or key.startswith("callbacks") else set()
+    group, _, inside = key.partition(".")
+    given = GIVEN.get(group, set()) if not inside or group in ("callbacks", "sets") else set()
     for name, value in own.items():
         if name not in parameters or name in given:
             yield f"{key}.{name}: {target} takes no such key; {near(name, sorted(set(parameters) - given))}"

@@ -32,9 +32,23 @@ from ssl_lab.types import Result
 def measure(config: dict[str, Any]) -> None:
     """Measure what the configuration names; what `results.jsonl` holds already is shown, not repeated."""
     folder = run_of(config)
-    data = open_data(folder, config)
-    sets = evaluation_sets(data, config["split"])
     picked = hardware.pick(config["accelerator"], precision=config["precision"])
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    for node in config.get("sets", {}).values() or [config.get("data")]:
+        data = open_data(folder, node, config["paths"])
+        sets = evaluation_sets(data, config["split"])
+        lines, home = measure_on(data, sets, folder, config, picked)
+        console.print(
+            results_table(lines, f"{data.description}; {len(sets.test):,} images of the {config['split']} split")
+        )
+        console.print(f"run   {home.path}", markup=False)
+    console.print("next: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False)
+
+
+def measure_on(
+    data: ImageData, sets: Sets, folder: RunFolder | None, config: dict[str, Any], picked: Hardware
+) -> tuple[list[dict[str, Any]], RunFolder]:
+    """The result lines of every encoder on one set of data, and the folder that keeps those of the last."""
     backbone = (folder.config if folder else config)["method"]["backbone"]
     beside = baselines(backbone, folder.config["seed"] if folder else 0, config, data)
     main = trained(folder, sets, config["recalibrate"]) if folder else foreign(backbone, config, data)
@@ -43,18 +57,15 @@ def measure(config: dict[str, Any]) -> None:
         make = partial(make_subject, candidate, sets, picked, config["batch_size"])
         lines += results(candidate, make, config, data.facts, picked.precision)
         home = candidate.home
-    title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-    console.print(results_table(lines, title))
-    console.print(
-        f"run   {home.path}\nnext: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False
-    )
+    return lines, home
 
 
 def run_of(config: dict[str, Any]) -> RunFolder | None:
     """The run to measure; None for weights from elsewhere. Raises ValueError when neither or both are given."""
     backbone = (config.get("method") or {}).get("backbone")
-    if config["run"] is None and (backbone is None or config.get("data") is None):
+    if config.get("data") is not None and config.get("sets"):
+        raise ValueError("data= and sets= are given both; name all the data in sets=[…]")
+    if config["run"] is None and (backbone is None or (config.get("data") is None and not config.get("sets"))):
         raise ValueError(
             "run: missing; set run=<folder of a run>, or weights=<file> backbone=<what was trained> data=<what to "
             "measure it on>, such as weights=resnet50.pth backbone=resnet50_imagenet data=stl10"
@@ -118,22 +129,25 @@ def measured(node: dict[str, Any], subject: Subject, home: RunFolder) -> dict[st
         "settings": found.settings,
         "figures": found.figures,
         "shown": list(found.shown),
+        **({"class_names": subject.sets.classes} if "per_class" in found.figures else {}),
         "evaluated_by": commit(),
         "seconds": round(time.monotonic() - began, 2),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def open_data(folder: RunFolder | None, config: dict[str, Any]) -> ImageData:
-    """The data to measure on: what the configuration names, else that of the run.
+def open_data(folder: RunFolder | None, node: dict[str, Any] | None, paths: dict[str, Any]) -> ImageData:
+    """The data to measure on: what `node` describes, else that of the run.
 
     With the paths of this evaluation; refused when the content is not what the run was trained on.
     """
-    if folder is None or config.get("data") is not None:
-        given: ImageData = build(config["data"], seed=0)
+    if node is not None:
+        given: ImageData = build(node, seed=0)
         given.open()
         return given
-    paths = {"cache": config["paths"]["cache"], "search": config["paths"]["data"]}
+    if folder is None:
+        raise ValueError("data: missing; name what to measure on, such as data=cifar10")
+    paths = {"cache": paths["cache"], "search": paths["data"]}
     data: ImageData = build({**folder.config["data"], **paths}, seed=folder.config["seed"])
     data.open()
     then, now = folder.record["data"]["fingerprint"], data.stored.fingerprint

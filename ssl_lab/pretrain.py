@@ -96,7 +96,7 @@ class Run:
                 f"data.batch_size={self.data.batch_size} does not divide among {processes} processes: set it to "
                 f"{-(-self.data.batch_size // processes) * processes}"
             )
-        self.data.open()
+        self.data.open_for_training()
         self.choices = {group: choices[group] for group in ("method", "backbone", "data")}
         self.folder = run_folder(config, choices, self.data, self.hardware.precision)
 

@@ -86,6 +86,16 @@ def test_wrong_types_and_values_are_named_with_what_is_allowed() -> None:
     assert "method.optim.lr='fast': must be a number" in text
 
 
+def test_several_sets_are_options_of_data() -> None:
+    line = parse(["sets=[digits, photos]", "sets.photos.val_fraction=0.2", "run=x"])
+    sets = cli.compose("evaluate", line.overrides)[0]["sets"]
+    assert list(sets) == ["digits", "photos"]
+    assert (sets["digits"]["val_fraction"], sets["photos"]["val_fraction"]) == (0.1, 0.2)
+    problems = cli.override_problems("evaluate", parse(["sets=[digts]", "sets.photos.root=x"]).overrides)
+    assert "did you mean digits" in problems[0]
+    assert "sets.photos.root: no such key" in problems[1]
+
+
 def test_a_key_that_no_target_takes_is_refused_with_the_near_one() -> None:
     (problem,) = problems_of("+method.loss.temprature=0.1")
     assert "method.loss.temprature" in problem

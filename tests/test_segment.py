@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from test_protocols import Images
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
@@ -12,7 +13,6 @@ from ssl_lab.evaluation import RawPixels, Sets, Subject, segment
 from ssl_lab.evaluation.segment import Segmenter, as_seen, confusions, divide, ious, miou, scores
 from ssl_lab.nn import ConvNet, Encoder, Hypercolumn, LinearStages, ResNet
 from ssl_lab.views import Geometry, Policy, Views, crop_nearest
-from tests.test_protocols import Images
 
 
 class Masked(Images):

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY, Command
+from test_data_masks import make as make_masks
 
 from ssl_lab import cli
 from ssl_lab.config import ConfigError
 from ssl_lab.data import ImageSet, datamodule
 from ssl_lab.measure import measure
-from ssl_lab.nn import ResNet
+from ssl_lab.nn import ConvNet, ResNet
 from ssl_lab.pretrain import pretrain
 from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics, read_results
 
@@ -53,6 +54,28 @@ def test_weights_of_others_are_measured_under_the_same_protocols(command: Comman
     for words in ([], ["weights=x.pth"], ["weights=x.pth", "data=digits"]):
         with pytest.raises(ValueError, match="run: missing"):
             measure(cli.compose("evaluate", words)[0])
+
+
+def test_one_command_measures_on_several_sets(command: Command, tmp_path: Path) -> None:
+    """Classes on one, pixels on another: what a set cannot answer is said, what was measured before stays."""
+    torch.save(ConvNet([8, 8]).state_dict(), tmp_path / "x.pth")
+    make_masks(tmp_path / "streets", "train", 12)
+    make_masks(tmp_path / "streets", "test", 4)
+    weights = ("weights=x.pth", "backbone=convnet", "method.backbone.widths=[8,8]", "paths.out=runs")
+    knn = ("protocol=knn", "protocols.knn.k=10")
+    done = command("evaluate", *weights, *knn, "sets=[digits,photos]", "sets.photos.store_size=16")
+    assert done.returncode == 0, done.stderr
+    assert "digits, 32 px, 10 classes" in done.stdout
+    assert "photos, 16 px, 8 classes" in done.stdout
+    masks = ("sets.masks.root=streets", "sets.masks.source.classes=[sky,ground]", "sets.masks.store_size=16")
+    quick = ("protocol=segment", "protocols.segment.epochs=1", "protocols.segment.rates=[0.01]")
+    done = command("evaluate", *weights, *quick, "sets=[masks]", *masks)
+    assert done.returncode == 0, done.stderr
+    assert "segment miou %" in done.stdout
+    done = command("evaluate", *weights, *knn, "sets=[masks]", *masks)
+    assert (done.returncode, "needs labels" in done.stderr) == (2, True)
+    done = command("evaluate", *weights, "data=digits", "sets=[photos]")
+    assert (done.returncode, "given both" in done.stderr) == (2, True)
 
 
 def test_both_figures_are_shown_where_batch_norm_saw_parts(command: Command, tmp_path: Path) -> None:

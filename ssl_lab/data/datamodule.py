@@ -76,13 +76,17 @@ class ImageData(LightningDataModule):
         splits = carve(self.stored.splits, self.val_fraction, self.test_fraction, self.split_seed)
         self.train, self.val, self.test, self.aside = splits
         self.pretrain = self._with_unlabeled(self.train)
+        mean, std = self.train.statistics()
+        self.mean, self.std = self.mean or mean, self.std or std
+
+    def open_for_training(self) -> None:
+        """The same; raises DataError also when there are too few images for a batch."""
+        self.open()
         if self.batch_size > len(self.pretrain):
             raise DataError(
                 f"data.batch_size={self.batch_size}, but there are {len(self.pretrain)} images to train on; "
                 f"set data.batch_size={len(self.pretrain)} or less"
             )
-        mean, std = self.train.statistics()
-        self.mean, self.std = self.mean or mean, self.std or std
 
     def _with_unlabeled(self, train: ImageSet) -> ImageSet:
         """What methods learn from: the training images without validation, and those that never had a label."""

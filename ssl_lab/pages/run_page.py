@@ -133,11 +133,12 @@ def confusion(results: list[dict[str, Any]]) -> str:
     line = next((line for line in reversed(results) if line["figures"].get("confusion")), None)
     if line is None or len(line["figures"]["confusion"]) > MOST_CLASSES:
         return ""
-    rows = []
-    for number, counts in enumerate(line["figures"]["confusion"]):
+    rows, counted = [], line["figures"]["confusion"]
+    names = line.get("class_names") or [str(i) for i in range(len(counted))]
+    for name, counts in zip(names, counted, strict=True):
         total = max(1, sum(counts))
         shares = [100 * count / total for count in counts]
         cells = [f'<span class="heat" style="--share:{share / 100:.3f}">{share:.0f}</span>' for share in shares]
-        rows.append([str(number), *cells])
+        rows.append([escape(name), *cells])
     note = f"{line['name']}, {line['protocol']}, {line['split']} split; row: the class, column: what was said, in %."
-    return f"<p>{escape(note)}</p>" + table(["", *(str(i) for i in range(len(rows)))], rows)
+    return f"<p>{escape(note)}</p>" + table(["", *names], rows)
