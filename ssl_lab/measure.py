@@ -14,7 +14,7 @@ from rich.console import Console
 from ssl_lab import hardware
 from ssl_lab.build import build
 from ssl_lab.candidates import Candidate, baselines, foreign, trained
-from ssl_lab.data import ImageData, set_aside
+from ssl_lab.data import ImageData, divide
 from ssl_lab.evaluation import NotApplicable, Sets, Subject
 from ssl_lab.hardware import Hardware
 from ssl_lab.records import (
@@ -164,13 +164,11 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
 
     The neighbours' bank chooses nothing, so it stays the whole of train, as in the probe of a running training.
     """
-    if not data.classes or (data.train.labels is None and data.train.masks is None):
-        raise ValueError("the protocols need labels, and this data has none: give class folders")
     if data.val is None or (split == "test" and data.test is None):
         raise ValueError(f"split={split}, but nothing was set aside: set data.val_fraction and data.test_fraction")
     if split == "test" and data.test is not None:
         return Sets(data.train, data.train, data.val, data.test, data.classes)
-    kept, taken = set_aside(data.train.labels, len(data.train), 0.1, seed=data.split_seed)
+    kept, taken = divide(data.train, 0.1, data.split_seed, data.group_by)
     return Sets(data.train, data.train.subset(kept), data.train.subset(taken), data.val, data.classes)
 
 

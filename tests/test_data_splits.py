@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.image_set import ImageSet, Names, Pixels
-from ssl_lab.data.splits import carve, set_aside
+from ssl_lab.data.splits import carve, divide, groups_of, set_aside, set_groups_aside
 
 
 def make_set(n: int, labels: list[int] | None = None) -> ImageSet:
@@ -107,3 +107,45 @@ def test_a_channel_that_holds_nothing_does_not_divide_by_zero() -> None:
     mean, std = ImageSet(Pixels(pixels, sums), torch.arange(2), None, [], Names(["x"] * 2)).statistics()
     assert mean[1:] == [0, 0]
     assert std == pytest.approx([100 / 255, 1 / 255, 1 / 255])
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=60), st.floats(0.05, 0.9), st.integers(0, 2**62))
+def test_no_group_is_divided(groups, fraction, seed):
+    if len(set(groups)) < 2:
+        with pytest.raises(DataError, match="a single group"):
+            set_groups_aside(groups, fraction, seed)
+        return
+    kept, taken = set_groups_aside(groups, fraction, seed)
+    assert sorted(kept.tolist() + taken.tolist()) == list(range(len(groups)))
+    assert len(kept) > 0
+    assert len(taken) > 0
+    assert not {groups[i] for i in kept} & {groups[i] for i in taken}
+
+
+def test_groups_come_near_the_fraction_and_follow_the_seed():
+    groups = [f"g{i // 10}" for i in range(1000)]
+    kept, taken = set_groups_aside(groups, 0.2, 0)
+    assert (len(kept), len(taken)) == (800, 200)
+    assert set_groups_aside(groups, 0.2, 0)[1].tolist() == taken.tolist()
+    assert set_groups_aside(groups, 0.2, 1)[1].tolist() != taken.tolist()
+
+
+def test_groups_are_found_in_names():
+    assert groups_of(["a/cub7_001.jpg", "b/cub8_02.jpg"], r"([^/]+)_\d+") == ["cub7", "cub8"]
+    assert groups_of(["a1", "a2"], "a") == ["a", "a"]
+    with pytest.raises(DataError, match=r"1 of 2 names, such as 'b'"):
+        groups_of(["a1", "b"], r"a\d")
+    with pytest.raises(DataError, match="no regular expression"):
+        groups_of(["a1"], "(")
+
+
+def test_sets_are_carved_by_group():
+    images = make_set(100)
+    names = Names([f"person{i % 10}_{i}.jpg" for i in range(100)])
+    grouped = ImageSet(images.storage, images.rows, None, [], names)
+    parts = carve({"train": grouped}, 0.2, 0.2, 0, r"person\d")
+    people = [{name[:7] for name in part.names} for part in (parts.train, parts.val, parts.test) if part is not None]
+    assert [len(p) for p in people] == [6, 2, 2]
+    assert len(set.union(*people)) == 10
+    kept, taken = divide(grouped, 0.5, 0, None)
+    assert len(kept) == len(taken) == 50

@@ -341,7 +341,18 @@ def test_unlabelled_pictures_train_without_probes(command: Command, tmp_path: Pa
     assert "no labels" in done.stdout
     evaluated = command("evaluate", "run=runs")
     assert evaluated.returncode == 2
-    assert "need labels" in evaluated.stderr
+    assert "needs labels" in evaluated.stderr
+    looked_at = command(
+        "evaluate", "run=runs", "protocol=[health,gallery]", "protocols.gallery.queries=2", "paths.out=runs"
+    )
+    assert looked_at.returncode == 0, looked_at.stderr
+    assert "rankme" in looked_at.stdout
+    health, gallery = read_results(find_run(tmp_path / "runs").results_file)
+    assert 1 <= health["figures"]["rankme"] <= 8
+    assert set(gallery["figures"]["label"]) <= {f"cluster {i}" for i in range(1, 9)}
+    assert command("report", "run=runs", "paths.out=runs").returncode == 0
+    page = (find_run(tmp_path / "runs").path / "report.html").read_text()
+    assert "A row a cluster" in page
 
 
 def test_bad_data_is_refused_before_a_run_folder_stands(command: Command, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ssl_lab.data.masks import MaskSource
 from ssl_lab.data.photos import PhotosSource
 from ssl_lab.data.shards import ShardSource, write_shards
 from ssl_lab.data.source import Source
-from ssl_lab.data.splits import Carved, carve, set_aside
+from ssl_lab.data.splits import Carved, carve, divide, set_aside
 from ssl_lab.data.store import Stored, open_images
 from ssl_lab.data.torchvision_source import TorchvisionSource
 
@@ -32,6 +32,7 @@ __all__ = [
     "Stored",
     "TorchvisionSource",
     "carve",
+    "divide",
     "open_images",
     "set_aside",
     "write_shards",

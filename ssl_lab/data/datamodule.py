@@ -29,6 +29,7 @@ class ImageData(LightningDataModule):
     store_size: side of the stored images in pixels. store: how a picture becomes square.
     max_unreadable: fraction of the pictures that may be skipped.
     val_fraction, test_fraction, split_seed: of what is set aside where the source has no such split.
+    group_by: a regular expression that finds in each picture's name what must not be divided, such as a person.
     mean, std: of each channel in [0, 1]; computed from the training images when null.
     eval_size: side of the centre crop in evaluation; null keeps the stored size.
     """
@@ -47,6 +48,7 @@ class ImageData(LightningDataModule):
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
         split_seed: int = 0,
+        group_by: str | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         eval_size: int | None = None,
@@ -58,6 +60,7 @@ class ImageData(LightningDataModule):
         self.seed, self.batch_size = seed, batch_size
         self.store_size, self.store, self.max_unreadable = store_size, store, max_unreadable
         self.val_fraction, self.test_fraction, self.split_seed = val_fraction, test_fraction, split_seed
+        self.group_by = group_by
         self.mean, self.std, self.eval_size = mean, std, eval_size
         self._position: dict[str, Any] = {"batches": 0}
 
@@ -73,7 +76,7 @@ class ImageData(LightningDataModule):
             search=Path(self.search).expanduser() if self.search else None,
         )
         self.classes = self.stored.classes
-        splits = carve(self.stored.splits, self.val_fraction, self.test_fraction, self.split_seed)
+        splits = carve(self.stored.splits, self.val_fraction, self.test_fraction, self.split_seed, self.group_by)
         self.train, self.val, self.test, self.aside = splits
         self.pretrain = self._with_unlabeled(self.train)
         mean, std = self.train.statistics()
@@ -126,7 +129,7 @@ class ImageData(LightningDataModule):
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the images of a run, their roles and their units."""
-        keys = ("val_fraction", "test_fraction", "split_seed", "batch_size")
+        keys = ("val_fraction", "test_fraction", "split_seed", "batch_size", *(["group_by"] if self.group_by else []))
         return {
             "fingerprint": self.stored.fingerprint,
             **{key: getattr(self, key) for key in keys},
@@ -145,6 +148,7 @@ class ImageData(LightningDataModule):
             "set_aside": list(self.aside),
             "split_seed": self.split_seed,
             "skipped": self.stored.skipped,
+            **({"group_by": self.group_by} if self.group_by else {}),
         }
 
     @property

@@ -2,9 +2,11 @@
 
 from ssl_lab.evaluation.baselines import ColorStatistics, KMeansFeatures, RawPixels
 from ssl_lab.evaluation.cluster import cluster
+from ssl_lab.evaluation.duplicates import duplicates
 from ssl_lab.evaluation.few_label import few_label
 from ssl_lab.evaluation.finetune import finetune
 from ssl_lab.evaluation.gallery import gallery
+from ssl_lab.evaluation.health import health
 from ssl_lab.evaluation.health_probe import HealthProbe
 from ssl_lab.evaluation.knn import knn
 from ssl_lab.evaluation.linear import linear
@@ -27,10 +29,12 @@ __all__ = [
     "Sets",
     "Subject",
     "cluster",
+    "duplicates",
     "extract",
     "few_label",
     "finetune",
     "gallery",
+    "health",
     "knn",
     "linear",
     "logistic",

@@ -1,5 +1,6 @@
 """All weights trained on labels, from what an encoder has learned; from random weights, this is supervised learning."""
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -54,6 +55,7 @@ def finetune(
     scale: Sequence[float] = (0.3, 1.0),
     amount: float | None = None,
     draw: int = 0,
+    min_steps: int = 0,
     seed: int = 0,
 ) -> Result:
     """SGD on random crops and flips through the whole network; tested on clean images, after the last epoch.
@@ -61,13 +63,15 @@ def finetune(
     rates: of the backbone; each trains a copy, and the one that does best on held-out labels is reported. head_rate:
     factor on the rate for the new layer. layer_decay: factor on the rate from each part of the backbone to the one
     below. amount: of the labels: null for all, below 1 a share, from 1 on a number a class (as the subsets of
-    `few_label`, number `draw`); the rate is then chosen on a fifth of the subset. NotApplicable without weights.
+    `few_label`, number `draw`); the rate is then chosen on a fifth of the subset. min_steps: updates below which there
+    are more epochs instead, since few labels make short ones. NotApplicable without weights.
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
         raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
-    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
     fit, held, chosen_on = divide(subject, amount, draw, seed)
+    epochs = max(epochs, math.ceil(min_steps / max(1, len(fit) // batch_size)))
+    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
 
     def train(rate: float) -> Classifier:
         return trained(subject, fit, recipe, (rate, head_rate, layer_decay))

@@ -1,10 +1,13 @@
-"""What the features look like: a map of the test images, and the nearest neighbours of some."""
+"""What the features look like: a map of the test images, the nearest neighbours of some, and clusters."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from torch import Tensor
@@ -15,12 +18,20 @@ from ssl_lab.types import Result
 
 
 def gallery(
-    subject: Subject, images: int = 1000, queries: int = 8, neighbours: int = 8, side: int = 40, seed: int = 0
+    subject: Subject,
+    images: int = 1000,
+    queries: int = 8,
+    neighbours: int = 8,
+    clusters: int = 8,
+    side: int = 40,
+    seed: int = 0,
 ) -> Result:
     """Test images on a plane (t-SNE, van der Maaten and Hinton 2008), and what lies nearest to some of them.
 
     images: on the map, drawn from the test set. queries, neighbours: rows and columns of the second picture:
-    each row a test image, then its nearest training images by cosine. side: of a thumbnail in pixels.
+    each row a test image, then its nearest training images by cosine. clusters: rows of the third: k-means of the
+    test images, of each cluster those nearest to its centre. side: of a thumbnail in pixels. Where there are no labels,
+    the clusters stand for them.
     trustworthiness: of the map, from 0 to 1 (Venna and Kaski 2001, 12 neighbours); how far it may be believed.
     """
     sets = subject.sets
@@ -36,19 +47,31 @@ def gallery(
     nearest = (features[asked] @ normalize(subject.features(sets.train), dim=1).cpu().T).topk(neighbours).indices
     near_rows = torch.cat([torch.cat([sets.test.gather(q[None]), sets.train.gather(n)])
                            for q, n in zip(asked, nearest, strict=True)])  # fmt: skip
+    found, central = grouped(shown, clusters, neighbours + 1, seed)
     figures = {
         "trustworthiness": float(trustworthiness(shown, places, n_neighbors=min(12, len(rows) // 2 - 1))),
         "x": np.round(places[:, 0], 4).tolist(),
         "y": np.round(places[:, 1], 4).tolist(),
-        "label": [sets.classes[label] for label in subject.labels(sets.test).cpu()[rows].tolist()],
+        "label": [sets.classes[label] for (label,) in _labels(sets.test, rows[:, None])] or found,
+        "cluster": found,
         "neighbour_label": [[sets.classes[label] for label in line] for line in _labels(sets.train, nearest)],
     }
-    settings = {"images": len(rows), "neighbours": neighbours, "side": side, "perplexity": perplexity, "seed": seed}
+    settings: dict[str, Any] = {"images": len(rows), "neighbours": neighbours, "clusters": len(central), "side": side}
+    settings |= {"perplexity": perplexity, "seed": seed}
     pictures = {
         "map": contact_sheet(sets.test.gather(rows), side, math.ceil(math.sqrt(len(rows)))),
         "neighbours": contact_sheet(near_rows, side, neighbours + 1),
+        "clusters": contact_sheet(sets.test.gather(rows[central.flatten()]), side, central.shape[1]),
     }
     return Result("gallery", figures, settings, ("trustworthiness",), pictures)
+
+
+def grouped(features: NDArray[np.float32], clusters: int, most: int, seed: int) -> tuple[list[str], Tensor]:
+    """The cluster of each row by name, and (clusters, most) the rows nearest to the middle of each."""
+    found = KMeans(min(clusters, len(features)), n_init=5, random_state=seed).fit(features)
+    distance = torch.from_numpy(found.transform(features))
+    central = distance.topk(min(most, len(features)), dim=0, largest=False).indices.T
+    return [f"cluster {number + 1}" for number in found.labels_], central
 
 
 def contact_sheet(images: UInt8[Tensor, "n 3 h w"], side: int, columns: int) -> UInt8[Tensor, "3 y x"]:

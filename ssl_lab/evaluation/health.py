@@ -5,10 +5,53 @@ describe the features that a contrastive loss works on; a deviation that is not 
 collapsed, and no more.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from ssl_lab.draws import Draws
+from ssl_lab.evaluation.subject import Subject
+from ssl_lab.evaluation.training import autocast, features, side
+from ssl_lab.types import Result
+from ssl_lab.views import Policy, Views
+
+
+def health(subject: Subject, images: int = 2048, views: int = 4, scale: Sequence[float] = (0.3, 1.0)) -> Result:
+    """RankMe, alpha-ReQ, uniformity and deviation of clean test images, alignment and LiDAR of crops and flips of them.
+
+    images: of the test set, evenly spaced; a quarter of them for what reads `views` views each. scale: share of the
+    image a crop takes. Needs no labels, and says nothing of accuracy.
+    """
+    test = subject.sets.test
+    rows = torch.linspace(0, len(test) - 1, min(images, len(test)), dtype=torch.float64).long()
+    clean = subject.features(test)[rows.to(subject.device)]
+    few = rows[::4] if len(rows) >= 64 else rows
+    size = side(subject.encoder, test)
+    policy = Views([Policy(size=size, scale=(scale[0], scale[1]), flip=0.5)], count=views)
+    made = policy(test.gather(few).to(subject.device), Draws(0, 0, total=len(few)))
+    with torch.inference_mode(), autocast(subject.device, subject.precision):
+        several = torch.stack(
+            [torch.cat([features(subject.encoder, part).float() for part in view.split(256)]) for view in made], 1
+        )
+    settings = {"images": len(rows), "views": views, "images_with_views": len(few), "scale": list(scale)}
+    return Result("health", measures(clean, several), settings | {"layer": "features"}, ())
+
+
+def measures(clean: Float[Tensor, "n d"], several: Float[Tensor, "m q d"]) -> dict[str, float]:
+    """Every figure of this module, of features of clean images and of several views each."""
+    if not (torch.isfinite(clean).all() and torch.isfinite(several).all()):  # which spectra refuse
+        return dict.fromkeys(("rankme", "alpha_req", "uniformity", "deviation", "alignment", "lidar"), float("nan"))
+    return {
+        "rankme": rankme(clean),
+        "alpha_req": alpha_req(clean),
+        "uniformity": uniformity(clean),
+        "deviation": deviation(clean),
+        "alignment": alignment(several),
+        "lidar": lidar(several),
+    }
 
 
 def rankme(features: Float[Tensor, "n d"], epsilon: float = 1e-7) -> float:

@@ -1,6 +1,5 @@
 """Health figures while training, without labels, and an alarm when the features collapse."""
 
-from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -9,13 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
-from ssl_lab.evaluation.health import alignment, alpha_req, deviation, lidar, rankme, uniformity
-
-Figure = Callable[[Tensor], float]
-OF_CLEAN: dict[str, Figure] = {
-    "rankme": rankme, "alpha_req": alpha_req, "uniformity": uniformity, "deviation": deviation,
-}  # fmt: skip
-OF_VIEWS: dict[str, Figure] = {"alignment": alignment, "lidar": lidar}
+from ssl_lab.evaluation.health import measures
 
 
 @runtime_checkable
@@ -86,11 +79,7 @@ class HealthProbe(Callback):
             several = self._views(learner, module.device)
         for part, mode in modes:
             part.training = mode
-        if not (torch.isfinite(clean).all() and torch.isfinite(several).all()):  # which spectra refuse
-            return dict.fromkeys((f"health/{name}" for name in (*OF_CLEAN, *OF_VIEWS)), float("nan"))
-        figures = {name: figure(clean) for name, figure in OF_CLEAN.items()}
-        figures |= {name: figure(several) for name, figure in OF_VIEWS.items()}
-        return {f"health/{name}": value for name, value in figures.items()}
+        return {f"health/{name}": value for name, value in measures(clean, several).items()}
 
     def _views(self, learner: Learner, device: torch.device) -> Float[Tensor, "n q d"]:
         """Features of several views of each image; the same views at every check."""

@@ -36,6 +36,7 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
         ("Health, without labels", place("health", "charts") if health else ""),
         ("Map of the test images", map_section(seen) if "map" in data else ""),
         ("Nearest neighbours", neighbours(run, seen)),
+        ("Clusters", clusters(run, seen)),
         ("Confusion", confusion(results)),
         ("Views", picture(run.previews / "views.png", "each image and its views")),
         (
@@ -126,6 +127,11 @@ def map_section(seen: Mapping[str, Any] | None) -> str:
 def neighbours(run: RunFolder, seen: Mapping[str, Any] | None) -> str:
     shown = picture(run.pictures / "gallery_neighbours.jpg", "test images and their nearest training images")
     return f"<p>Left a test image, then its nearest training images.</p>{shown}" if seen and shown else ""
+
+
+def clusters(run: RunFolder, seen: Mapping[str, Any] | None) -> str:
+    shown = picture(run.pictures / "gallery_clusters.jpg", "test images nearest to the middle of each cluster")
+    return f"<p>A row a cluster of the test images: those nearest to its middle.</p>{shown}" if seen and shown else ""
 
 
 def confusion(results: list[dict[str, Any]]) -> str:

@@ -42,7 +42,8 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_places(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {key: _without_places(value) for key, value in node.items() if key not in _PLACES}
+        # What is null counts as absent: a run of an older version lacks the keys that came after it.
+        return {key: _without_places(value) for key, value in node.items() if key not in _PLACES and value is not None}
     return node
 
 

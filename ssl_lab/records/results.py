@@ -49,6 +49,9 @@ def cell(line: Mapping[str, Any] | None, figure: str) -> str:
 
 
 def describe(line: Mapping[str, Any]) -> str:
-    """A protocol and all its settings in one line."""
+    """A protocol and all its settings in one line; before them its figures, where none is a share for the table."""
     words = ", ".join(f"{key} {value}" for key, value in line["settings"].items())
+    if not line.get("shown", ["top1"]):
+        figures = (f"{key} {value:.4g}" for key, value in line["figures"].items() if isinstance(value, float))
+        words = f"{', '.join(figures)}; {words}"
     return f"{line['protocol']}: {words}; {line['split']} split, {line['epoch_rule']} epoch, {line['precision']}"
