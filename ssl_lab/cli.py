@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Export, Report, Shard, Table, Train, check, near
+from ssl_lab.config import ConfigError, Evaluate, Export, Report, Shard, Table, Train, Worth, check, near
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -21,11 +21,20 @@ COMMANDS = {
     "resume": "go on with an interrupted run, from its folder alone",
     "evaluate": "measure a finished run under one or more protocols",
     "table": "make the runs that a table needs, and print it; --plan lists what is missing",
+    "worth": "pretrain on your images, and say what that is worth at few labels and at all",
     "report": "write a page to look at, of one run or of many",
     "shard": "write pictures into tar files, for sets larger than memory",
     "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
 }
-_SCHEMAS = {"train": Train, "evaluate": Evaluate, "table": Table, "export": Export, "shard": Shard, "report": Report}
+_SCHEMAS = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "table": Table,
+    "export": Export,
+    "shard": Shard,
+    "report": Report,
+    "worth": Worth,
+}
 
 
 def main() -> None:

@@ -116,6 +116,27 @@ class Report:
 
 
 @dataclass
+class Comparison:
+    """What `worth` compares."""
+
+    amounts: list[float]
+    draws: int
+    rates: list[float]
+    epochs: int
+    min_steps: int
+    weights: str | None
+    weights_backbone: str
+    at_once: int
+
+
+@dataclass
+class Worth(Train):
+    """The top level of `worth.yaml`."""
+
+    worth: Comparison
+
+
+@dataclass
 class Shard:
     """The top level of `shard.yaml`."""
 

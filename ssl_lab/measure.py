@@ -20,6 +20,7 @@ from ssl_lab.hardware import Hardware
 from ssl_lab.records import (
     RunFolder,
     append_result,
+    asked_of,
     commit,
     find_run,
     read_results,
@@ -99,7 +100,7 @@ def results(
     file, lines = candidate.home.results_file, []
     subject: Subject | None = None
     for protocol, node in config["protocols"].items():
-        asked = facts | {"protocol": protocol, "asked": {k: v for k, v in node.items() if not k.startswith("_")}}
+        asked = facts | {"protocol": protocol, "asked": asked_of(node)}
         known = [line for line in read_results(file) if same_evaluation(line, asked)]
         if not known or config["force"]:
             subject = subject or make()

@@ -3,5 +3,6 @@
 from ssl_lab.pages.ranking import ranking
 from ssl_lab.pages.run_page import run_page
 from ssl_lab.pages.runs_page import runs_page
+from ssl_lab.pages.worth_page import worth_page
 
-__all__ = ["ranking", "run_page", "runs_page"]
+__all__ = ["ranking", "run_page", "runs_page", "worth_page"]

@@ -48,27 +48,31 @@ function ticks(low, high) {
 }
 
 // A chart of series {name, points: [[x, y], …]}; the same name has the same colour.
-function chart(parent, { title, x, series, dots }) {
+// A third number of a point is half the length of its bar; `log` spaces x by powers of ten.
+function chart(parent, { title, x, series, dots, log }) {
   const figure = element("figure", {}, parent);
   const caption = element("figcaption", {}, figure);
   caption.textContent = title;
+  const at = log ? Math.log10 : v => v;
   const points = series.flatMap(one => one.points);
-  let [x0, x1] = [Math.min(...points.map(p => p[0])), Math.max(...points.map(p => p[0]))];
-  let [y0, y1] = [Math.min(...points.map(p => p[1])), Math.max(...points.map(p => p[1]))];
+  let [x0, x1] = [Math.min(...points.map(p => at(p[0]))), Math.max(...points.map(p => at(p[0])))];
+  let [y0, y1] = [Math.min(...points.map(p => p[1] - (p[2] || 0))), Math.max(...points.map(p => p[1] + (p[2] || 0)))];
   if (x0 === x1) { x0 -= Math.abs(x0) / 10 || 1; x1 += Math.abs(x1) / 10 || 1; }
   if (y0 === y1) { y0 -= Math.abs(y0) / 10 || 1; y1 += Math.abs(y1) / 10 || 1; }
-  const [dx, dy] = [dots ? (x1 - x0) / 20 : 0, (y1 - y0) / 20];
+  const [dx, dy] = [dots || log ? (x1 - x0) / 20 : 0, (y1 - y0) / 20];
   [x0, x1, y0, y1] = [x0 - dx, x1 + dx, y0 - dy, y1 + dy];
-  const px = v => LEFT + (v - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT);
+  const px = v => LEFT + (at(v) - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT);
   const py = v => HEIGHT - BOTTOM - (v - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title }, figure, SVG);
-  const [across, up] = [ticks(x0, x1), ticks(y0, y1)];
-  for (const at of up) {
-    element("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }, svg, SVG);
-    element("text", { x: LEFT - 6, y: py(at) + 4, "text-anchor": "end" }, svg, SVG).textContent = short(at, up[1] - up[0]);
+  const up = ticks(y0, y1);
+  const across = log ? [...new Set(points.map(p => p[0]))] : ticks(x0, x1);
+  for (const value of up) {
+    element("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: py(value), y2: py(value) }, svg, SVG);
+    element("text", { x: LEFT - 6, y: py(value) + 4, "text-anchor": "end" }, svg, SVG).textContent = short(value, up[1] - up[0]);
   }
-  for (const at of across) {
-    element("text", { x: px(at), y: HEIGHT - BOTTOM + 14, "text-anchor": "middle" }, svg, SVG).textContent = short(at, across[1] - across[0]);
+  for (const value of across) {
+    const told = log ? String(value) : short(value, across[1] - across[0]);
+    element("text", { x: px(value), y: HEIGHT - BOTTOM + 14, "text-anchor": "middle" }, svg, SVG).textContent = told;
   }
   element("text", { x: WIDTH - RIGHT, y: HEIGHT - 1, "text-anchor": "end" }, svg, SVG).textContent = x;
   const names = [...new Set(series.map(one => one.name))];
@@ -80,11 +84,15 @@ function chart(parent, { title, x, series, dots }) {
       const line = element("path", { d: path, fill: "none", stroke: own, "stroke-width": 1.5, opacity: 0.8 }, svg, SVG);
       line.addEventListener("mousemove", event => {
         const box = svg.getBoundingClientRect();
-        const at = x0 + ((event.clientX - box.left) / box.width * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (x1 - x0);
-        const near = one.points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
+        const here = x0 + ((event.clientX - box.left) / box.width * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (x1 - x0);
+        const near = one.points.reduce((a, b) => Math.abs(at(b[0]) - here) < Math.abs(at(a[0]) - here) ? b : a);
         show(event, `${said}: ${short(near[1])} at ${short(near[0])}`);
       });
       line.addEventListener("mouseleave", hide);
+      for (const [across, value, half] of one.points.filter(p => p[2])) {
+        const ends = { x1: px(across), x2: px(across), y1: py(value - half), y2: py(value + half) };
+        element("line", { ...ends, stroke: own, "stroke-width": 1.5, opacity: 0.8 }, svg, SVG);
+      }
     } else {
       for (const p of one.points) {
         const dot = element("circle", { cx: px(p[0]), cy: py(p[1]), r: 4, fill: own, opacity: 0.75 }, svg, SVG);

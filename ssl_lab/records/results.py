@@ -20,6 +20,11 @@ def read_results(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def asked_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a protocol's configuration asks for, as a result line holds it under `asked`."""
+    return {key: value for key, value in node.items() if not key.startswith("_")}
+
+
 def same_evaluation(line: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two lines measure the same thing in the same way, whatever they found."""
     keys = ("protocol", "asked", "split", "data", "encoder", "precision")

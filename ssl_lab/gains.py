@@ -1,0 +1,139 @@
+"""What one way of learning gains on another, at each amount of labels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+ALL = "100 %"
+LINEAR, TUNED, SUPERVISED = "self-supervised, linear", "self-supervised, fine-tuned", "supervised from scratch"
+RANDOM, RAW, WEIGHTS = "random weights, linear", "raw pixels, linear", "other weights, linear"
+# Of what does equally well: nothing is trained for raw pixels, least for linear rows.
+CHEAPEST_FIRST = (RAW, RANDOM, WEIGHTS, LINEAR, SUPERVISED, TUNED)
+
+
+class Point(NamedTuple):
+    """The accuracy on test images at one amount of labels."""
+
+    share: str  # of the labels, such as "10 %"
+    labels: int
+    accuracy: float  # mean over draws
+    deviation: float  # over draws; 0 for one
+    draws: int
+    images: int  # of the test set
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean, from the draws and from the finite test set."""
+        sampling = self.accuracy * (1 - self.accuracy) / self.images
+        return math.sqrt(sampling + self.deviation**2 / self.draws)
+
+
+class Row(NamedTuple):
+    """One way to an accuracy, at each amount of labels from few to all."""
+
+    name: str
+    points: list[Point]
+
+    def at(self, share: str) -> Point | None:
+        """The point of an amount."""
+        return next((point for point in self.points if point.share == share), None)
+
+
+def rows_of(lines: Sequence[Mapping[str, Any]], amounts: Sequence[float], train: int) -> list[Row]:
+    """The rows that result lines hold: linear ones from few_label and logistic, the others from finetune.
+
+    train: how many labels all are.
+    """
+    found: dict[str, dict[str, Point]] = {}
+    tuned: dict[tuple[str, float | None], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        linear, all_weights = _names(line)
+        figures, test = line["figures"], line["data"]["test"]
+        if line["protocol"] == "logistic":
+            found.setdefault(linear, {})[ALL] = Point(ALL, train, figures["top1"], 0.0, 1, test)
+        elif line["protocol"] == "few_label":
+            for share in (f"{100 * amount:g} %" for amount in amounts):
+                labels, spread = figures[f"{share}, labels"], figures[f"{share}, std"]
+                draws = line["settings"]["draws"]
+                found.setdefault(linear, {})[share] = Point(share, labels, figures[share], spread, draws, test)
+        elif line["protocol"] == "finetune":
+            tuned.setdefault((all_weights, line["settings"]["amount"]), []).append(line)
+    for (name, amount), draws_of in tuned.items():
+        point = _tuned(draws_of, amount, train)
+        found.setdefault(name, {})[point.share] = point
+    return [
+        Row(name, sorted(found[name].values(), key=lambda point: point.labels))
+        for name in (RAW, RANDOM, SUPERVISED, WEIGHTS, LINEAR, TUNED)
+        if name in found
+    ]
+
+
+def _names(line: Mapping[str, Any]) -> tuple[str, str]:
+    """What an encoder's rows are called: with a linear classifier, and with all weights learned."""
+    beside = {"random weights": (RANDOM, SUPERVISED), "raw pixels": (RAW, "")}
+    return beside.get(line["name"], (WEIGHTS, "") if "matched" in line["trained_by"] else (LINEAR, TUNED))
+
+
+def _tuned(lines: Sequence[Mapping[str, Any]], amount: float | None, train: int) -> Point:
+    """The mean over draws of one amount of labels; what was chosen on counts as label, as it is one."""
+    values = list({line["settings"]["draw"]: float(line["figures"]["top1"]) for line in lines}.values())
+    settings, test = lines[0]["settings"], lines[0]["data"]["test"]
+    labels = train if amount is None else settings["fitted_on"] + settings["chosen_on"]
+    share = ALL if amount is None else f"{100 * amount:g} %"
+    return Point(share, labels, mean(values), stdev(values) if len(values) > 1 else 0.0, len(values), test)
+
+
+def clear(first: Point, second: Point) -> bool:
+    """Whether two accuracies differ by more than 1.96 standard errors of their difference."""
+    return abs(first.accuracy - second.accuracy) > 1.96 * math.hypot(first.error, second.error)
+
+
+def answer(rows: Sequence[Row]) -> list[str]:
+    """One sentence that says which to use, then what it rests on at each amount of labels, and what labels it saves."""
+    amounts = {point.share: point.labels for row in rows for point in row.points}
+    choices, told = {}, []
+    for share in sorted(amounts, key=lambda share: amounts[share]):
+        there = {row.name: point for row in rows if (point := row.at(share))}
+        ranked = sorted(there, key=lambda name: -there[name].accuracy)
+        level = [name for name in ranked if not clear(there[ranked[0]], there[name])]
+        choice = choices[share] = min(level, key=CHEAPEST_FIRST.index)
+        beside = f" (no clear difference from {ranked[0]})" if choice != ranked[0] else ""
+        figures = "; ".join(f"{name} {100 * there[name].accuracy:.1f}" for name in ranked)
+        told.append(f"With {share} of the labels ({amounts[share]:,}): {choice}{beside}. {figures}.")
+    return [sentence(choices), *told, *saved({row.name: row for row in rows})]
+
+
+def sentence(choices: Mapping[str, str]) -> str:
+    """Which to use, in one sentence."""
+    if len(set(choices.values())) == 1:
+        return f"Use: {next(iter(choices.values()))}, at every amount of labels that was tried."
+    return "Use: " + "; ".join(f"with {share} of the labels {name}" for share, name in choices.items()) + "."
+
+
+def saved(rows: Mapping[str, Row]) -> list[str]:
+    """What labels pretraining saves: how many it needs for what supervised learning reaches with its own."""
+    ours = [rows[name] for name in (LINEAR, TUNED) if name in rows]
+    told = []
+    for point in rows[SUPERVISED].points if SUPERVISED in rows else []:
+        reached = [(labels, row) for row in ours if (labels := labels_for(row, point.accuracy)) is not None]
+        there = "pretraining does not reach"
+        if reached:
+            labels, row = min(reached, key=lambda one: one[0])
+            bound = "at most" if labels == row.points[0].labels else "about"
+            there = f"{row.name} reaches with {bound} {labels:,}"
+        accuracy = f"{100 * point.accuracy:.1f} %"
+        told.append(f"What supervised learning reaches with {point.labels:,} labels ({accuracy}), {there}.")
+    return told
+
+
+def labels_for(row: Row, accuracy: float) -> int | None:
+    """The fewest labels at which a row reaches an accuracy, interpolated over their logarithm; None: it does not."""
+    if row.points[0].accuracy >= accuracy:
+        return row.points[0].labels
+    for low, high in pairwise(row.points):
+        if low.accuracy < accuracy <= high.accuracy:
+            part = (accuracy - low.accuracy) / (high.accuracy - low.accuracy)
+            return round(math.exp(math.log(low.labels) + part * math.log(high.labels / low.labels)))
+    return None

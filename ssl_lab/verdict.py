@@ -1,0 +1,144 @@
+"""From a folder of images to an answer: what pretraining on them is worth, at few labels and at all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_lab import cli
+from ssl_lab.cells import about, markdown, write
+from ssl_lab.gains import Row, answer, rows_of
+from ssl_lab.pages import worth_page
+from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
+from ssl_lab.slots import Job, Slots, report, tell
+
+HIDDEN = ("cache", "source", "search", "root", "_target_")  # of a run's data: told apart, or not to be told
+
+
+def verdict(config: dict[str, Any], words: list[str]) -> None:
+    """Pretrain on all images, compare at each amount of labels, and say which to use; what stands is not repeated.
+
+    words: what `train` is told. Results go to the folder `worth` of the run.
+    """
+    places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
+    run = pretrained(words, Path(config["paths"]["out"]))
+    labelled = run.record["data"]["classes"] > 0
+    jobs = list(comparisons(run, config, places) if labelled else looks(run, places))
+    tell(f"{run.path}: {len(jobs)} evaluations")
+    slots = Slots(config["worth"]["at_once"], run.path / "worth")
+    if code := report(slots, slots.run(jobs)):
+        raise SystemExit(code)
+    if labelled:
+        tell_gains(run, config["worth"]["amounts"], results(run, config, asked_by(jobs)))
+    else:
+        tell(
+            "These images have no labels, so nothing can be said of quality: see the map, the neighbours, the clusters "
+            f"and the health figures in\n{run.path / 'report.html'}"
+        )
+
+
+def pretrained(words: list[str], out: Path) -> RunFolder:
+    """The finished run of these images, made now where there is none."""
+    slots = Slots(1, out / "worth" / "logs")
+    outcomes = slots.run([Job("pretraining", [["train", *words]])])
+    code = report(slots, outcomes)
+    if code or outcomes[0].folder is None:
+        raise SystemExit(code or 1)
+    return RunFolder(outcomes[0].folder)
+
+
+def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str]) -> Iterator[Job]:
+    """The evaluations of an encoder, of random weights beside it, and of weights from a file; the longest first."""
+    asked = config["worth"]
+    of_run = ["evaluate", f"run={run.path}", *places]
+    tuned = [*of_run, "protocol=finetune", "baselines=[random_weights]", f"protocols.finetune.rates={asked['rates']}"]
+    tuned += [f"protocols.finetune.{key}={asked[key]}" for key in ("epochs", "min_steps")]
+    linear = ["protocol=[few_label,logistic]"]
+    linear += [f"protocols.few_label.{key}={asked[key]}" for key in ("amounts", "draws")]
+    yield Job("fine-tuning, all labels", [tuned])
+    for amount in sorted(asked["amounts"], reverse=True):
+        for draw in range(asked["draws"]):
+            subset = [f"protocols.finetune.amount={amount}", f"protocols.finetune.draw={draw}"]
+            yield Job(f"fine-tuning, {100 * amount:g} %, draw {draw}", [[*tuned, *subset]])
+    beside = "baselines=[raw_pixels,random_weights]"
+    looked = [*of_run, "protocol=[gallery,duplicates]"]
+    yield Job("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
+    if asked["weights"] is not None:
+        weights = [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}"]
+        data = ["data=folder", f"data.root={config['data']['root']}", *data_words(run.config["data"])]
+        yield Job("other weights", [["evaluate", *weights, *data, *linear, *places]])
+
+
+def data_words(node: Mapping[str, Any]) -> list[str]:
+    """What a run was told of its data, as words for another command."""
+    return [f"data.{key}={value}" for key, value in node.items() if key not in HIDDEN and value is not None]
+
+
+def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:
+    """What can be looked at without labels."""
+    protocols = "protocol=[health,gallery,duplicates]"
+    looked = ["evaluate", f"run={run.path}", protocols, "baselines=[random_weights]", *places]
+    yield Job("looking", [looked, ["report", f"run={run.path}", *places]])
+
+
+def asked_by(jobs: Sequence[Job]) -> list[tuple[str, dict[str, Any]]]:
+    """What the evaluations ask of each protocol, so that results of other settings are left out."""
+    commands = [words for job in jobs for command, *words in job.lines if command == "evaluate"]
+    nodes = [node for words in commands for node in cli.compose("evaluate", words)[0]["protocols"].items()]
+    return [(protocol, asked_of(node)) for protocol, node in nodes]
+
+
+def results(run: RunFolder, config: Mapping[str, Any], asked: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What was found: of the run, of baselines, of weights from a file."""
+    out, data = Path(config["paths"]["out"]), run.record["data"]
+    found = [line for line in baseline_results(out) if about(line, [{"config": run.config, "data": data}])]
+    if config["worth"]["weights"] is not None:
+        files = (out / "weights").glob(f"{Path(config['worth']['weights']).stem}-*/results.jsonl")
+        found += [line for file in files for line in read_results(file) if line["data"] == data]
+    found += [line for line in read_results(run.results_file) if not line["name"].endswith(", recalibrated")]
+    return [line for line in found if line["split"] == "test" and (line["protocol"], line["asked"]) in asked]
+
+
+def tell_gains(run: RunFolder, amounts: list[float], lines: list[dict[str, Any]]) -> None:
+    """The table, the page with its plot, and the answer in words."""
+    rows = rows_of(lines, amounts, int(run.record["data"]["train"]))
+    said = [*answer(rows), *warnings(lines)]
+    cells = table(rows)
+    text = "\n\n".join([markdown(cells), *said]) + "\n"
+    write(run.path / "worth" / "worth", cells, text)
+    page = run.path / "worth" / "worth.html"
+    page.write_text(worth_page(run, rows, said))
+    tell(f"\n{text}\n{page}: open it in a browser")
+
+
+def table(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """A line a row, a column an amount of labels: per cent, and the deviation over draws."""
+    lines = []
+    for row in rows:
+        cells = {"encoder": row.name}
+        for point in row.points:
+            spread = f" ± {100 * point.deviation:.1f}" if point.draws > 1 else ""
+            cells[f"{point.share} ({point.labels:,} labels)"] = f"{100 * point.accuracy:.1f}{spread}"
+        lines.append(cells)
+    return lines
+
+
+def warnings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader should know of the set before believing the figures."""
+    said = []
+    twins = next((line for line in reversed(lines) if line["protocol"] == "duplicates"), None)
+    if twins and twins["figures"]["count"]:
+        figures = twins["figures"]
+        said.append(
+            f"{figures['count']:,} test images ({100 * figures['share']:.1f} %) have a near-duplicate among the "
+            "training images, which flatters every row: if your pictures come in series, divide them by group, with "
+            "data.group_by=<regular expression on the names>"
+        )
+    counted = next((line for line in reversed(lines) if line["figures"].get("confusion")), None)
+    if counted:
+        sizes = [sum(row) for row in counted["figures"]["confusion"]]
+        if max(sizes) >= 3 * max(1, min(sizes)):
+            said.append(
+                f"The classes are uneven: the largest has {max(sizes)} test images, the smallest {min(sizes)}; look at "
+                "macro-F1 and the figures of each class in the report"
+            )
+    return said

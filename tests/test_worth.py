@@ -1,0 +1,108 @@
+"""Is it worth it: the arithmetic by hand, and the whole command on small folders."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from PIL import Image
+
+from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, Point, Row, answer, clear, labels_for
+from ssl_lab.records import find_run
+
+
+def row(name: str, *accuracies: float, draws: int = 3, deviation: float = 0.01) -> Row:
+    amounts = [("1 %", 100), ("10 %", 1000), ("100 %", 10_000)]
+    return Row(
+        name,
+        [
+            Point(share, labels, accuracy, deviation, draws, 10_000)
+            for (share, labels), accuracy in zip(amounts, accuracies, strict=False)
+        ],
+    )
+
+
+def test_labels_are_interpolated_over_their_logarithm() -> None:
+    ours = row(LINEAR, 0.4, 0.6, 0.7)
+    assert labels_for(ours, 0.5) == round(10**2.5)
+    assert labels_for(ours, 0.3) == 100
+    assert labels_for(ours, 0.6) == 1000
+    assert labels_for(ours, 0.71) is None
+
+
+def test_a_difference_is_clear_beyond_its_error() -> None:
+    first, second = Point("1 %", 100, 0.50, 0.0, 1, 10_000), Point("1 %", 100, 0.52, 0.0, 1, 10_000)
+    assert first.error == pytest.approx(0.005)
+    assert clear(first, second)  # 0.02 > 1.96 * 0.00707
+    assert not clear(first, second._replace(accuracy=0.513))
+    assert not clear(first, second._replace(deviation=0.03, draws=2))
+
+
+def test_the_answer_names_the_cheapest_of_the_best() -> None:
+    said = answer([row(RANDOM, 0.2, 0.3, 0.4), row(SUPERVISED, 0.25, 0.5, 0.8), row(LINEAR, 0.4, 0.6, 0.7),
+                   row(TUNED, 0.41, 0.65, 0.8)])  # fmt: skip
+    assert said[0] == (
+        f"Use: with 1 % of the labels {LINEAR}; with 10 % of the labels {TUNED}; with 100 % of the labels {SUPERVISED}."
+    )
+    assert said[1].startswith(
+        f"With 1 % of the labels (100): {LINEAR} (no clear difference from {TUNED}). {TUNED} 41.0; "
+    )
+    assert f"with 100 labels (25.0 %), {LINEAR} reaches with at most 100." in said[4]
+    assert said[5].endswith(f"{TUNED} reaches with about 237.")
+    assert said[6].endswith(f"{TUNED} reaches with about 10,000.")
+
+
+def test_pretraining_that_does_not_help_is_said() -> None:
+    said = answer([row(SUPERVISED, 0.5, 0.7, 0.9), row(LINEAR, 0.3, 0.4, 0.5), row(TUNED, 0.3, 0.4, 0.5)])
+    assert said[0] == f"Use: {SUPERVISED}, at every amount of labels that was tried."
+    assert said[-1].endswith("pretraining does not reach.")
+
+
+def pictures(folder: Path, classes: list[str], count: int) -> None:
+    """Noise whose brightness tells the class."""
+    generator = torch.Generator().manual_seed(0)
+    for k, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = (torch.randint(0, 120, (16, 16, 3), generator=generator) + 100 * k).byte()
+            Image.fromarray(pixels.numpy()).save(folder / name / f"{i}.png")
+
+
+TINY = ("backbone=convnet", "method.backbone.widths=[8,8]", "data.batch_size=32", "trainer.max_flops=2e9")
+TINY += ("data.store_size=16", "logger=none", "paths.out=runs", "data.root=mine")
+
+
+def test_a_folder_of_classes_gets_an_answer_once(process: Command, tmp_path: Path) -> None:
+    pictures(tmp_path / "mine", ["dark", "light"], 60)
+    words = [*TINY, "worth.draws=2", "worth.amounts=[0.1]", "worth.rates=[0.01]", "worth.epochs=1"]
+    words += ["worth.min_steps=5"]
+    done = process("worth", *words, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Use: " in done.stdout
+    run = find_run(tmp_path / "runs" / "worth")
+    for name in (LINEAR, TUNED, SUPERVISED, RANDOM):
+        assert name in (run.path / "worth/worth.md").read_text()
+        assert name in (run.path / "worth/worth.html").read_text()
+    before = run.results_file.read_text()
+    again = process("worth", *words, timeout=400)
+    assert again.returncode == 0, again.stderr
+    assert run.results_file.read_text() == before
+
+
+def test_a_flat_folder_gets_a_look_and_no_verdict(process: Command, tmp_path: Path) -> None:
+    pictures(tmp_path / "mine", ["all"], 80)
+    done = process("worth", *TINY, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing can be said of quality" in done.stdout
+    assert "Use: " not in done.stdout
+    assert (find_run(tmp_path / "runs" / "worth").path / "report.html").exists()
+
+
+def test_what_fails_is_said_with_its_reason(process: Command, tmp_path: Path) -> None:
+    done = process("worth", *TINY)
+    assert done.returncode == 1
+    assert "data.root=mine does not exist" in done.stdout
+    done = process("worth", "worth.drawss=2", "methd=simclr")
+    assert done.returncode == 2
+    assert "worth.draws" in done.stderr
+    assert "method" in done.stderr
