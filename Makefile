@@ -39,6 +39,10 @@ test: lint ## lint, then the tests (five to six minutes on two cores)
 test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and again (half an hour on two cores)
 	$(BIN)/python -m pytest -m slow
 
+.PHONY: worth
+worth: $(STAMP) ## is pretraining worth it on your images? DATA=<folder or archive> WORDS='data.store_size=64 …' (40 minutes)
+	$(BIN)/python -m ssl_lab.worth data.root=$(DATA) $(WORDS)
+
 .PHONY: bench
 bench: $(STAMP) ## measure what the README promises about speed, as ratios in one run
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'

@@ -5,7 +5,18 @@ import sys
 
 from ssl_lab.records.provenance import hardware
 
-MODULES = ("commands", "augmentation", "nt_xent", "losses", "tables", "evaluation", "microbatch", "survive", "loop")
+MODULES = (
+    "commands",
+    "augmentation",
+    "nt_xent",
+    "losses",
+    "tables",
+    "evaluation",
+    "health",
+    "microbatch",
+    "survive",
+    "loop",
+)
 
 
 def main() -> None:

@@ -74,6 +74,7 @@ class Evaluate:
     recalibrate: bool | None
     batch_size: int
     force: bool
+    save: str | None
     paths: Paths
     protocols: dict[str, Node]
     method: dict[str, Node] | None = None  # the backbone of `weights`

@@ -24,6 +24,7 @@ from ssl_lab.records import (
     commit,
     find_run,
     read_results,
+    results_markdown,
     results_table,
     same_evaluation,
 )
@@ -35,14 +36,19 @@ def measure(config: dict[str, Any]) -> None:
     folder = run_of(config)
     picked = hardware.pick(config["accelerator"], precision=config["precision"])
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    tables = []
     for node in config.get("sets", {}).values() or [config.get("data")]:
         data = open_data(folder, node, config["paths"])
         sets = evaluation_sets(data, config["split"])
         lines, home = measure_on(data, sets, folder, config, picked)
-        console.print(
-            results_table(lines, f"{data.description}; {len(sets.test):,} images of the {config['split']} split")
-        )
+        title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
+        console.print(results_table(lines, title))
+        tables.append(results_markdown(lines, title))
         console.print(f"run   {home.path}", markup=False)
+    if config["save"] is not None:
+        file = Path(config["save"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(tables))
     console.print("next: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False)
 
 

@@ -63,8 +63,11 @@ def test_one_command_measures_on_several_sets(command: Command, tmp_path: Path) 
     make_masks(tmp_path / "streets", "test", 4)
     weights = ("weights=x.pth", "backbone=convnet", "method.backbone.widths=[8,8]", "paths.out=runs")
     knn = ("protocol=knn", "protocols.knn.k=10")
-    done = command("evaluate", *weights, *knn, "sets=[digits,photos]", "sets.photos.store_size=16")
+    photos = ("sets=[digits,photos]", "sets.photos.store_size=16")
+    done = command("evaluate", *weights, *knn, *photos, "save=tables/two.md")
     assert done.returncode == 0, done.stderr
+    saved = (tmp_path / "tables/two.md").read_text()
+    assert [line for line in saved.splitlines() if line.startswith("| encoder")] == ["| encoder | knn top-1 % |"] * 2
     assert "digits, 32 px, 10 classes" in done.stdout
     assert "photos, 16 px, 8 classes" in done.stdout
     masks = ("sets.masks.root=streets", "sets.masks.source.classes=[sky,ground]", "sets.masks.store_size=16")
@@ -346,7 +349,7 @@ def test_unlabelled_pictures_train_without_probes(command: Command, tmp_path: Pa
         "evaluate", "run=runs", "protocol=[health,gallery]", "protocols.gallery.queries=2", "paths.out=runs"
     )
     assert looked_at.returncode == 0, looked_at.stderr
-    assert "rankme" in looked_at.stdout
+    assert "SimCLR, health: rankme" in looked_at.stdout
     health, gallery = read_results(find_run(tmp_path / "runs").results_file)
     assert 1 <= health["figures"]["rankme"] <= 8
     assert set(gallery["figures"]["label"]) <= {f"cluster {i}" for i in range(1, 9)}

@@ -9,7 +9,15 @@ from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Previews
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
-from ssl_lab.records.results import append_result, asked_of, describe, read_results, results_table, same_evaluation
+from ssl_lab.records.results import (
+    append_result,
+    asked_of,
+    describe,
+    read_results,
+    results_markdown,
+    results_table,
+    same_evaluation,
+)
 from ssl_lab.records.run import RunFolder, find_run, identity_hash, run_folders
 from ssl_lab.records.weights_file import load_weights
 
@@ -40,6 +48,7 @@ __all__ = [
     "read_ledger",
     "read_metrics",
     "read_results",
+    "results_markdown",
     "results_table",
     "run_folders",
     "same_evaluation",

@@ -33,18 +33,40 @@ def same_evaluation(line: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
     """One row an encoder, one column a figure that its protocol shows; below them the settings that made them."""
-    protocols = list(dict.fromkeys(line["protocol"] for line in lines))
-    columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
-    cells = {(line["name"], line["protocol"]): line for line in lines}
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    found = [next((line for line in lines if line["protocol"] == p and line["figures"]), None) for p in protocols]
-    table.caption = "\n".join(describe(line) for line in found if line)
-    table.add_column("encoder", no_wrap=True)
-    for protocol, figure in columns:
-        table.add_column(f"{protocol} {figure.replace('top1', 'top-1')} %", justify="right")
-    for name in dict.fromkeys(line["name"] for line in lines):
-        table.add_row(name, *(cell(cells.get((name, protocol)), figure) for protocol, figure in columns))
+    table = Table(title=title, title_justify="left", caption_justify="left", caption="\n".join(settings(lines)))
+    head, rows = cells(lines)
+    table.add_column(head[0], no_wrap=True)
+    for column in head[1:]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
     return table
+
+
+def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
+    """The same as Markdown."""
+    head, rows = cells(lines)
+    drawn = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in settings(lines))]) + "\n"
+
+
+def cells(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of a table of results."""
+    columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
+    found = {(line["name"], line["protocol"]): line for line in lines}
+    names = dict.fromkeys(line["name"] for line in lines)
+    rows = [[name, *(cell(found.get((name, protocol)), figure) for protocol, figure in columns)] for name in names]
+    return ["encoder", *(f"{protocol} {figure.replace('top1', 'top-1')} %" for protocol, figure in columns)], rows
+
+
+def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How each protocol measured, described once; where no figure is for the table, of each encoder."""
+    told: dict[tuple[str, str], str] = {}
+    for line in lines:
+        own = "" if line.get("shown", ["top1"]) else line["name"]
+        if line["figures"] and (line["protocol"], own) not in told:
+            told[line["protocol"], own] = f"{own}, {describe(line)}" if own else describe(line)
+    return list(told.values())
 
 
 def cell(line: Mapping[str, Any] | None, figure: str) -> str:
