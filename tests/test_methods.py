@@ -71,7 +71,8 @@ def test_saved_and_loaded_a_method_gives_the_same_loss(name: str, tmp_path: Any)
     assert again.step(images(), draws()).loss.item() == make(name).step(images(), draws()).loss.item() != other
 
 
-TWO_VIEW = ["simclr", "barlow_twins", "vicreg"]
+TWO_VIEW = ["simclr", "barlow_twins", "vicreg", "emp_ssl"]
+TWO_VIEW_LOSSES = ["nt_xent", "barlow_twins", "vicreg", "emp_ssl"]
 
 
 @pytest.mark.parametrize("backbone", cli.options()["backbone"])
@@ -93,14 +94,14 @@ def test_every_method_trains_every_kind_of_backbone(name: str, backbone: str) ->
 
 
 @pytest.mark.parametrize("projector", cli.options()["projector"])
-@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+@pytest.mark.parametrize("loss", TWO_VIEW_LOSSES)
 @pytest.mark.parametrize("name", TWO_VIEW)
 def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str, loss: str, projector: str) -> None:
-    method = make(name, f"loss={loss}", f"projector={projector}")
+    method = make(name, f"loss={loss}", f"projector={projector}", "method.views.count=2")
     assert torch.isfinite(method.step(images(4), draws(4)).loss)
 
 
-@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+@pytest.mark.parametrize("loss", TWO_VIEW_LOSSES)
 def test_moco_v3_takes_every_two_view_loss(loss: str) -> None:
     assert torch.isfinite(make("moco_v3", f"loss={loss}").step(images(), draws()).loss)
 

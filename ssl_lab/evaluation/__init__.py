@@ -1,5 +1,6 @@
 """Protocols and probes: pure functions of an encoder and data sets, and thin callbacks."""
 
+from ssl_lab.evaluation.bag import bag
 from ssl_lab.evaluation.baselines import ColorStatistics, KMeansFeatures, RawPixels
 from ssl_lab.evaluation.cluster import cluster
 from ssl_lab.evaluation.duplicates import duplicates
@@ -28,6 +29,7 @@ __all__ = [
     "RawPixels",
     "Sets",
     "Subject",
+    "bag",
     "cluster",
     "duplicates",
     "extract",

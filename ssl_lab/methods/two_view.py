@@ -87,6 +87,12 @@ class VICReg(TwoView):
     """VICReg: the same aim in three terms, each view apart (Bardes et al. 2022, arXiv 2105.04906); use `vicreg`."""
 
 
+class EMPSSL(TwoView):
+    """EMP-SSL: many patches of an image agree, images spread out (Tong et al. 2023, arXiv 2304.03977); `emp_ssl`."""
+
+    whole_images = False
+
+
 def accumulation_remarks(accumulate: int) -> list[str]:
     """What accumulated gradients do to a loss that compares the rows of a batch."""
     if accumulate == 1:

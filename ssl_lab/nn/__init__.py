@@ -9,6 +9,7 @@ from ssl_lab.nn.queue import Queue
 from ssl_lab.nn.resnet import ResNet
 from ssl_lab.nn.teacher import Teacher
 from ssl_lab.nn.timm_backbone import TimmBackbone
+from ssl_lab.nn.widened import Widened
 
 __all__ = [
     "MLP",
@@ -23,6 +24,7 @@ __all__ = [
     "Teacher",
     "TimmBackbone",
     "Upsampler",
+    "Widened",
     "classifier",
     "share_batch_norms",
     "split_batch_norms",
