@@ -9,7 +9,7 @@ from benchmarks.rows import Row
 from ssl_lab import cli
 from ssl_lab.distributed import Place
 from ssl_lab.evaluation import HealthProbe
-from ssl_lab.pretrain import Run, hush, make_method
+from ssl_lab.run import Run, hush, make_method
 
 STEPS = 12
 

@@ -14,8 +14,8 @@ from conftest import TINY, Command
 
 from ssl_lab import cli
 from ssl_lab.distributed import Place
-from ssl_lab.pretrain import Run
 from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics
+from ssl_lab.run import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -9,7 +9,7 @@ from ssl_lab import cli
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Method, flops_per_image
-from ssl_lab.pretrain import check_parts
+from ssl_lab.run import check_parts
 
 METHODS = cli.options()["method"]
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}

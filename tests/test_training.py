@@ -306,7 +306,7 @@ def test_probes_loggers_and_workers_do_not_change_a_run(tmp_path: Path, monkeypa
     "change", ["seed=1", "trainer.max_epochs=2", "data.batch_size=32", "method.loss.temperature=0.1"]
 )
 def test_what_changes_the_result_changes_the_folder(tmp_path: Path, cache: Path, change: str) -> None:
-    from ssl_lab.pretrain import run_folder
+    from ssl_lab.run import run_folder
 
     def folder(*overrides: str) -> Path:
         config, choices = cli.compose("train", [*TINY, f"paths.cache={cache}", *overrides])
@@ -391,6 +391,9 @@ def test_an_offline_wandb_run_is_written_and_closed(process: Command, tmp_path: 
         assert key in read.stdout
     for key in ("final/knn_top1", "final/flops", "final/views_seen", "final/seconds"):
         assert key in read.stdout
+    for kind in ("views", "neighbours"):
+        assert list(log.parent.glob(f"files/media/images/{kind}_*.png")), kind
+    assert f"{run.path.name}-record" in read.stdout or "record" in read.stdout
     for word in ("simclr", "convnet", "digits"):
         assert f'"{word}"' in read.stdout
     assert json.dumps(run.path.name)[1:-1] in read.stdout

@@ -6,7 +6,7 @@ from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.interrupt import Interrupted
 from ssl_lab.records.ledger import baseline_results, finished_folders, read_ledger, same_run, summary, write_ledger
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
-from ssl_lab.records.previews import Previews
+from ssl_lab.records.previews import Answers, Neighbours, ViewsShown
 from ssl_lab.records.progress import Progress, duration
 from ssl_lab.records.provenance import commit, provenance
 from ssl_lab.records.results import (
@@ -22,15 +22,17 @@ from ssl_lab.records.run import RunFolder, find_run, identity_hash, run_folders
 from ssl_lab.records.weights_file import load_weights
 
 __all__ = [
+    "Answers",
     "Checkpoints",
     "FiniteLoss",
     "HashedCheckpointIO",
     "Interrupted",
     "MetricsLog",
-    "Previews",
+    "Neighbours",
     "Progress",
     "RunFolder",
     "StepMetrics",
+    "ViewsShown",
     "append_result",
     "asked_of",
     "baseline_results",
