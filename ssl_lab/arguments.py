@@ -38,6 +38,31 @@ class Line(NamedTuple):
             yield [value or first for value, (first, *_) in zip(job, values, strict=True)]
 
 
+class Range(NamedTuple):
+    """All numbers between two, of a search."""
+
+    low: float
+    high: float
+    log: bool  # evenly spaced by powers, not by amounts
+
+
+def is_swept(override: str) -> bool:
+    """Whether an override holds several values."""
+    return bool(_parse_override(override).is_sweep_override())
+
+
+def axis(override: str) -> list[str] | Range:
+    """The values of an override as words, or the range. Raises ConfigError for what is neither."""
+    parsed = _parse_override(override)
+    if not parsed.is_interval_sweep():
+        return [str(value) for value in parsed.sweep_string_iterator()]
+    value = parsed.value()
+    low, high, log = float(value.start), float(value.end), "log" in value.tags
+    if not low < high or (log and low <= 0):
+        raise ConfigError([f"{override}: a range goes up, and one over powers begins above 0"])
+    return Range(low, high, log)
+
+
 def _parse_override(text: str) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

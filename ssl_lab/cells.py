@@ -1,7 +1,8 @@
 """From the records of runs to the cells of a table."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ from typing import Any, NamedTuple
 from scipy.stats import t as student
 
 from ssl_lab.records import duration, same_run
+
+Cells = dict[str, str]  # of a row, by column
 
 
 class Job(NamedTuple):
@@ -31,44 +34,129 @@ class Known(NamedTuple):
         return next((run for run in reversed(self.runs) if same_run(run["config"], job.config)), None)
 
 
-def rows(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[dict[str, str]]:
-    """The cells of a table: figures in per cent, mean and standard deviation over seeds, and what they cost."""
-    runs = {(job.row, job.seed): run for job in jobs if (run := known.run(job)) is not None}
-    beside = [line for line in known.baselines if about(line, list(runs.values())) and line["split"] == split]
-    random = {p: scores(line for line in beside if line["name"] == "random weights" and line["protocol"] == p)
-              for p in spec["protocols"]}  # fmt: skip
-    lines = []
+class Found(NamedTuple):
+    """The figures of a table, from 0 to 1, by protocol and seed (None where nothing is random)."""
+
+    runs: dict[str, list[dict[str, Any]]]  # of each row
+    rows: dict[str, dict[str, dict[int | None, float]]]  # of each row and, recalibrated, once more
+    baselines: dict[str, dict[str, dict[int | None, float]]]
+
+
+def find(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> Found:
+    """What is known of a table's runs and of the baselines beside them."""
+    protocols = [*spec["protocols"], *beside(spec)]
+    of_jobs = {(job.row, job.seed): run for job in jobs if (run := known.run(job)) is not None}
+    own = [line for line in known.baselines if about(line, list(of_jobs.values())) and line["split"] == split]
+    baselines: dict[str, dict[str, dict[int | None, float]]] = {}
     for name in (name.replace("_", " ") for name in spec["baselines"]):
+        lines = [line for line in own if line["name"] == name and line["figures"]]
+        baselines[name] = {p: scores(line for line in lines if line["protocol"] == p) for p in protocols}
+    rows: dict[str, dict[str, dict[int | None, float]]] = {}
+    for (row, seed), run in of_jobs.items():
+        for line in run["results"]:
+            if line["split"] == split and line["protocol"] in protocols:
+                name = f"{row}, recalibrated" if line["name"].endswith(", recalibrated") else row
+                rows.setdefault(name, {}).setdefault(line["protocol"], {})[seed] = figure(line)
+    runs = {row: [run for (name, _), run in of_jobs.items() if name == row] for row in spec["rows"]}
+    return Found(runs, rows, baselines)
+
+
+def rows(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[Cells]:
+    """The cells of a table: figures in per cent, mean and standard deviation over seeds, and what they cost."""
+    found = find(spec, jobs, known, split)
+    random, elsewhere = found.baselines.get("random weights", {}), published(spec)
+    lines = []
+    for name, own in found.baselines.items():
         cells = {"method": name}
         for protocol in spec["protocols"]:
-            found = scores(line for line in beside if line["name"] == name and line["protocol"] == protocol)
-            cells |= {f"{protocol} %": spread(found), f"{protocol} over random": ""}
+            cells[f"{protocol} %"] = spread(own[protocol])
+            if random:
+                cells[f"{protocol} over random"] = ""
         lines.append(cells)
+    if spec.get("supervised") and random:
+        lines.append({"method": "supervised from scratch", "finetune %": spread(random["finetune"])})
     for row in spec["rows"]:
-        own = {seed: run for (name, seed), run in runs.items() if name == row}
-        for again in (False, True):
-            cells = {"method": f"{row}, recalibrated" if again else row}
+        for name in (row, f"{row}, recalibrated"):
+            own = found.rows.get(name, {})
+            cells = {"method": name}
             for protocol in spec["protocols"]:
-                found = {
-                    seed: line["figures"]["top1"]
-                    for seed, run in own.items()
-                    for line in run["results"]
-                    if (line["protocol"], line["split"]) == (protocol, split)
-                    and line["name"].endswith(", recalibrated") == again
-                }
-                over = [score - random[protocol][seed] for seed, score in found.items() if seed in random[protocol]]
-                cells |= {f"{protocol} %": spread(found), f"{protocol} over random": interval(over)}
-            if any(cells[f"{protocol} %"] for protocol in spec["protocols"]):
-                lines.append(cells | ({} if again else costs(list(own.values()))))
+                scored = own.get(protocol, {})
+                cells[f"{protocol} %"] = spread(scored)
+                if random:
+                    cells[f"{protocol} over random"] = interval(paired(scored, random[protocol]))
+                if elsewhere:
+                    cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored)
+            cells |= {f"{protocol} %": spread(own[protocol]) for protocol in beside(spec) if protocol in own}
+            if own or name in elsewhere:
+                lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
     return lines
 
 
-def scores(lines: Any) -> dict[int | None, float]:
-    """Accuracy of each seed; of none where nothing is random."""
-    return {line["trained_by"].get("seed"): line["figures"]["top1"] for line in lines if line["figures"]}
+def beside(spec: Mapping[str, Any]) -> list[str]:
+    """Protocols that some of the rows are measured under as well."""
+    also = [protocol for row in spec["rows"].values() for protocol in row.get("also") or []]
+    return list(dict.fromkeys([*also, *(["finetune"] if spec.get("supervised") else [])]))
 
 
-def costs(runs: list[dict[str, Any]]) -> dict[str, str]:
+def figure(line: Mapping[str, Any]) -> float:
+    """The figure that stands for a protocol in a table."""
+    return float(line["figures"][line.get("shown", ["top1"])[0]])
+
+
+def scores(lines: Iterable[Mapping[str, Any]]) -> dict[int | None, float]:
+    """The figure of each seed; of none where nothing is random."""
+    return {line["trained_by"].get("seed"): figure(line) for line in lines}
+
+
+def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float]:
+    """The differences at the seeds that both have."""
+    return [score - theirs[seed] for seed, score in ours.items() if seed in theirs]
+
+
+def published(spec: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What was printed elsewhere, by row and protocol."""
+    return {name: row["published"] for name, row in spec["rows"].items() if row.get("published")}
+
+
+def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float]) -> Cells:
+    """What was printed elsewhere, and the difference where it was measured in the same way; else it is marked."""
+    if given is None:
+        return {f"{protocol} published": "", f"{protocol} difference": ""}
+    marks = ("†" if given.get("measured") else "") + ("?" if given.get("verified") is False else "")
+    own = f"{100 * mean(scored.values()) - given['value']:+.1f}" if scored and not given.get("measured") else ""
+    return {f"{protocol} published": f"{given['value']:g}{marks}", f"{protocol} difference": own}
+
+
+def notes(spec: Mapping[str, Any]) -> list[str]:
+    """Where the published figures stand, and how they were measured where that is not our way."""
+    told: dict[str, list[str]] = {}
+    for row, given in published(spec).items():
+        for protocol, one in given.items():
+            how = f"; † measured as: {one['measured']}" if one.get("measured") else ""
+            doubt = "; ? not verified" if one.get("verified") is False else ""
+            told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
+    return [f"{', '.join(names)}: {source}" for source, names in told.items()]
+
+
+def ranks(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[str]:
+    """The rows of each protocol from best to worst; > where the next is worse beyond doubt, ≈ where it is not.
+
+    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero, which takes three.
+    """
+    told = []
+    for protocol in spec["protocols"]:
+        own = {name: by[protocol] for name, by in find(spec, jobs, known, split).rows.items() if protocol in by}
+        order = sorted(own, key=lambda name: -mean(own[name].values()))
+        if len(order) < 2:
+            continue
+        line = order[0]
+        for better, worse in pairwise(order):
+            line += f" {'>' if differ(paired(own[better], own[worse])) else '≈'} {worse}"
+        told.append(f"{protocol}: {line}")
+    return told
+
+
+def costs(runs: list[dict[str, Any]]) -> Cells:
     """How well the pretext question was answered, and what training took, on average over seeds."""
     cells = {}
     ending = [run["ending"] for run in runs]
@@ -99,24 +187,53 @@ def interval(differences: list[float]) -> str:
     points = [100 * value for value in differences]
     if not points:
         return ""
-    half = student.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5 if len(points) > 2 else None
-    return f"{mean(points):+.1f}" + ("" if half is None else f" ± {half:.1f}")
+    return f"{mean(points):+.1f}" + (f" ± {half_width(points):.1f}" if len(points) > 2 else "")
 
 
-def markdown(lines: list[dict[str, str]]) -> str:
+def half_width(values: list[float]) -> float:
+    """Of the 95 % interval of a mean (Student's t)."""
+    return float(student.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5)
+
+
+def differ(differences: list[float]) -> bool:
+    """Whether the 95 % interval of a paired difference excludes zero."""
+    return len(differences) > 2 and abs(mean(differences)) > half_width(differences)
+
+
+def columns_of(lines: list[Cells]) -> list[str]:
+    """The columns of all rows, in the order in which they first come."""
+    return list(dict.fromkeys(name for line in lines for name in line))
+
+
+def markdown(lines: list[Cells]) -> str:
     """The rows as a Markdown table."""
-    columns = list(dict.fromkeys(name for line in lines for name in line))
+    columns = columns_of(lines)
     body = [[line.get(column, "") for column in columns] for line in lines]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *body))
 
 
-def write(stem: Path, lines: list[dict[str, str]], text: str) -> None:
-    """The table as `.md` and `.csv`."""
+def latex(lines: list[Cells]) -> str:
+    """The rows as a LaTeX tabular; it needs the package booktabs."""
+    columns = columns_of(lines)
+    body = [" & ".join(_escaped(line.get(column, "")) for column in columns) + r" \\" for line in lines]
+    head = " & ".join(_escaped(column) for column in columns) + r" \\"
+    parts = [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    for plain, told in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), ("†", r"$\dagger$")):
+        text = text.replace(plain, told)
+    return text
+
+
+def write(stem: Path, lines: list[Cells], text: str) -> None:
+    """The table as `.md`, which is `text`, as `.csv` and as `.tex`."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text(text)
-    columns = list(dict.fromkeys(name for line in lines for name in line))
+    stem.with_suffix(".tex").write_text(latex(lines))
     with stem.with_suffix(".csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
+        writer = csv.DictWriter(stream, columns_of(lines))
         writer.writeheader()
         writer.writerows(lines)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Export, Report, Shard, Table, Train, Worth, check, near
+from ssl_lab.config import ConfigError, Evaluate, Export, Report, Search, Shard, Table, Train, Worth, check, near
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -23,6 +23,9 @@ COMMANDS = {
     "table": "make the runs that a table needs, and print it; --plan lists what is missing",
     "worth": "pretrain on your images, and say what that is worth at few labels and at all",
     "report": "write a page to look at, of one run or of many",
+    "search": "look for the settings that do best on validation; hopeless trials are stopped",
+    "sync": "push the W&B runs that were written offline",
+    "dashboard": "make a W&B workspace that compares the methods",
     "shard": "write pictures into tar files, for sets larger than memory",
     "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
 }
@@ -34,6 +37,7 @@ _SCHEMAS = {
     "shard": Shard,
     "report": Report,
     "worth": Worth,
+    "search": Search,
 }
 
 
@@ -43,7 +47,7 @@ def main() -> None:
     if command in COMMANDS:
         sys.argv = [f"{sys.argv[0]} {command}", *sys.argv[2:]]
         module = importlib.import_module(f"ssl_lab.{command}")
-        if command == "resume":
+        if hasattr(module, "main"):  # takes words that are no overrides
             with messages():
                 module.main(sys.argv[1:])
         else:

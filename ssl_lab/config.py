@@ -138,6 +138,25 @@ class Worth(Train):
 
 
 @dataclass
+class Looking:
+    """How to search."""
+
+    name: str
+    trials: int
+    figure: str
+    at_once: int
+    startup: int
+    seed: int
+
+
+@dataclass
+class Search(Train):
+    """The top level of `search.yaml`."""
+
+    search: Looking
+
+
+@dataclass
 class Shard:
     """The top level of `shard.yaml`."""
 
@@ -157,7 +176,30 @@ class TableSpec:
     protocols: list[str]
     evaluation: list[str] | None  # further words for `evaluate`
     baselines: list[Baseline]
-    rows: dict[str, list[str]]
+    rows: dict[str, Any]  # each a list of words for `train`, or a TableRow
+    supervised: list[str] | None = None  # words for `evaluate protocol=finetune` of the first row, and from scratch
+    images: int | None = None  # in an epoch, for the plan where the data is not at hand
+    sweep: dict[str, list[Any]] | None = None  # a row for each combination of these values
+
+
+@dataclass
+class Published:
+    """A figure from elsewhere, in per cent."""
+
+    value: float
+    source: str
+    measured: str | None = None  # how, where that is not our way; then nothing is compared
+    verified: bool | None = None  # null for true
+
+
+@dataclass
+class TableRow:
+    """A row of a table with what was printed elsewhere."""
+
+    train: list[str]
+    published: dict[str, Published] | None = None  # by protocol
+    seeds: list[int] | None = None  # where it is not made for all of the table's
+    also: list[str] | None = None  # protocols beside the table's
 
 
 # What the entry points hand to a node beside its own keys.
@@ -191,6 +233,9 @@ def _check_value(key: str, value: Any, expected: Any) -> Iterator[str]:
         yield from _check_fields(key, value, expected)
     elif expected is Node:
         yield f"{key}: must be a part with a _target_, got {value!r}; choose an option, see --help"
+    elif get_origin(expected) in (Union, UnionType) and isinstance(value, list | tuple | Mapping):
+        inner = next((a for a in get_args(expected) if _sequence(a) or _mapping(a)), None)
+        yield from _check_value(key, value, inner) if inner is not None else [_mistyped(key, value, expected)]
     elif _mapping(expected) and isinstance(value, Mapping):
         inner = (get_args(expected) or (Any, Any))[1]
         for name, item in value.items():
@@ -199,9 +244,6 @@ def _check_value(key: str, value: Any, expected: Any) -> Iterator[str]:
         inner = (get_args(expected) or (Any,))[0]
         for i, item in enumerate(value):
             yield from _check_value(f"{key}[{i}]", item, inner)
-    elif get_origin(expected) in (Union, UnionType) and isinstance(value, list | tuple | Mapping):
-        inner = next((a for a in get_args(expected) if _sequence(a) or _mapping(a)), None)
-        yield from _check_value(key, value, inner) if inner is not None else [_mistyped(key, value, expected)]
     elif not _fits(value, expected):
         yield _mistyped(key, value, expected)
 

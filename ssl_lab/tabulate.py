@@ -1,15 +1,25 @@
 """From a table's file to the runs it needs."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.cells import Job, Known, about, markdown, rows, write
-from ssl_lab.config import ConfigError, TableSpec, check, near
-from ssl_lab.records import baseline_results, finished_folders, read_ledger, same_run, summary, write_ledger
+from ssl_lab.cells import Job, Known, about, markdown, notes, ranks, rows, write
+from ssl_lab.config import ConfigError, TableRow, TableSpec, check, near
+from ssl_lab.pages import runs_page
+from ssl_lab.records import (
+    baseline_results,
+    duration,
+    finished_folders,
+    read_ledger,
+    same_run,
+    summary,
+    write_ledger,
+)
 from ssl_lab.slots import Job as Command
 from ssl_lab.slots import Slots, report, tell
 
@@ -20,21 +30,24 @@ def tabulate(config: dict[str, Any]) -> None:
     jobs = jobs_of(spec, config["seeds"] or spec["seeds"])
     kept = cli.conf().parent / "docs" / "results" / f"{name}.jsonl"
     known = collect(out, kept)
-    missing = [job for job in jobs if not measured(known.run(job), spec["protocols"], config["split"])]
+    missing = [job for job in jobs if not measured(known.run(job), protocols_of(job, spec), config["split"])]
     tell(f"{spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
-        for job in missing:
-            tell(f"  {'train' if known.run(job) is None else 'measure'}  {' '.join(job.overrides)}")
+        plan(missing, known, spec, config["at_once"])
         return
     code = 0
     if config["train"] and missing:
         code = make(missing, spec, config, out / "tables" / name)
         known = collect(out, kept)
     lines = rows(spec, jobs, known, config["split"])
-    text = f"{spec['title']}; {config['split']} split\n\n{markdown(lines)}\n"
+    text = "\n\n".join([f"{spec['title']}; {config['split']} split", markdown(lines), *told(spec, jobs, known, config)])
     tell(text)
     for folder in (out / "tables", *([Path(config["save"])] if config["save"] else [])):
-        write(folder / name, lines, text)
+        write(folder / name, lines, f"{text}\n")
+    if folders := [run.path for run in finished_folders(out) for job in jobs if same_run(run.config, job.config)]:
+        page = out / "tables" / f"{name}.html"
+        page.write_text(runs_page(folders, page))
+        tell(f"\n{page}: open it in a browser")
     if config["save"]:
         runs = [run for job in jobs if (run := known.run(job)) is not None]
         ledger = [*runs, *({"baseline": line} for line in known.baselines if about(line, runs))]
@@ -43,16 +56,40 @@ def tabulate(config: dict[str, Any]) -> None:
         raise SystemExit(code)
 
 
+def told(spec: Mapping[str, Any], jobs: list[Job], known: Known, config: Mapping[str, Any]) -> list[str]:
+    """What stands below a table: which rows differ, and where published figures come from."""
+    ranked = ranks(spec, jobs, known, config["split"])
+    differ = (
+        "From best to worst; > where the next row is worse by the 95 % interval of the paired difference over seeds"
+    )
+    return [*([f"{differ}, ≈ where that is not told apart:", *ranked] if ranked else []), *notes(spec)]
+
+
 def read_spec(name: str) -> dict[str, Any]:
-    """A file of `conf/table` by its name, or one of the user's by its path, checked."""
+    """A file of `conf/table` by its name, or one of the user's by its path, checked; each row with its `train`."""
     file = Path(name) if name.endswith(".yaml") else cli.conf() / "table" / f"{name}.yaml"
     if not file.exists():
         there = sorted(found.stem for found in (cli.conf() / "table").glob("*.yaml"))
         raise ConfigError([f"name={name}: no such table; {near(name, there)}, or give the path of a yaml file"])
     spec: dict[str, Any] = yaml.safe_load(file.read_text())
-    if problems := check(spec, TableSpec):
+    problems = check(spec, TableSpec)
+    if isinstance(spec.get("rows"), Mapping):
+        spec["rows"] |= {} if problems else combinations(spec.get("sweep") or {})
+        spec["rows"] = {name: row if isinstance(row, Mapping) else {"train": row} for name, row in spec["rows"].items()}
+        problems += [f"rows.{name}.{problem}" for name, row in spec["rows"].items() for problem in check(row, TableRow)]
+    if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     return spec
+
+
+def combinations(axes: Mapping[str, list[Any]]) -> dict[str, list[str]]:
+    """A row for each combination of the values of a sweep, named by them."""
+    rows = {}
+    for values in product(*axes.values()) if axes else []:
+        chosen = dict(zip(axes, values, strict=True))
+        name = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items())
+        rows[name] = [f"{key}={value}" for key, value in chosen.items()]
+    return rows
 
 
 def jobs_of(spec: Mapping[str, Any], seeds: list[int]) -> list[Job]:
@@ -60,7 +97,9 @@ def jobs_of(spec: Mapping[str, Any], seeds: list[int]) -> list[Job]:
     jobs, problems = [], []
     for seed in seeds:
         for row, own in spec["rows"].items():
-            overrides = [*spec["shared"], *own, f"seed={seed}"]
+            if seed not in (own.get("seeds") or [seed]):
+                continue
+            overrides = [*spec["shared"], *own["train"], f"seed={seed}"]
             try:
                 jobs.append(Job(row, seed, overrides, cli.compose("train", overrides)[0]))
             except ConfigError as error:
@@ -68,6 +107,12 @@ def jobs_of(spec: Mapping[str, Any], seeds: list[int]) -> list[Job]:
     if problems:
         raise ConfigError(problems)
     return jobs
+
+
+def protocols_of(job: Job, spec: Mapping[str, Any]) -> list[str]:
+    """What a run is measured under: the first row's fine-tuning stands beside what is supervised from scratch."""
+    tuned = spec.get("supervised") and job.row == next(iter(spec["rows"]))
+    return [*spec["protocols"], *(spec["rows"][job.row].get("also") or []), *(["finetune"] if tuned else [])]
 
 
 def collect(out: Path, kept: Path) -> Known:
@@ -83,21 +128,45 @@ def measured(run: Mapping[str, Any] | None, protocols: list[str], split: str) ->
     return set(protocols) <= found
 
 
+def plan(jobs: list[Job], known: Known, spec: Mapping[str, Any], at_once: int) -> None:
+    """What is missing, and how long the training will take: told from a few steps of each row, made now."""
+    from ssl_lab.estimate import seconds
+
+    each: dict[str, float | None] = {}
+    total, unknown = 0.0, 0
+    for job in jobs:
+        words = " ".join(job.overrides)
+        if known.run(job) is not None:
+            tell(f"  measure  {words}")
+            continue
+        if job.row not in each:
+            each[job.row] = seconds(job.config, spec.get("images"))
+        took = each[job.row]
+        total, unknown = total + (took or 0.0), unknown + (took is None)
+        tell(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
+    if total:
+        tell(f"about {duration(total / at_once)} of training, {at_once} at a time, each as fast as alone")
+    if unknown:
+        tell(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
+
+
 def make(jobs: list[Job], spec: Mapping[str, Any], config: Mapping[str, Any], logs: Path) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
     out = Path(config["paths"]["out"])
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
-    evaluation = [
-        f"protocol=[{','.join(spec['protocols'])}]",
-        f"baselines=[{','.join(spec['baselines'])}]",
-        f"split={config['split']}",
-        *(spec.get("evaluation") or []),
-    ]
+    split = f"split={config['split']}"
+    asked = [f"protocol=[{','.join(spec['protocols'])}]", f"baselines=[{','.join(spec['baselines'])}]"]
+    asked += spec.get("evaluation") or []
 
     def lines(job: Job) -> Iterator[list[str]]:
         yield ["train", *job.overrides, *places]
         folder = next(run for run in finished_folders(out) if same_run(run.config, job.config))
-        yield ["evaluate", f"run={folder.path}", *evaluation, *places]
+        yield ["evaluate", f"run={folder.path}", *asked, split, *places]
+        for protocol in spec["rows"][job.row].get("also") or []:
+            yield ["evaluate", f"run={folder.path}", f"protocol={protocol}", split, *places]
+        if "finetune" in protocols_of(job, spec):
+            words = ["protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]
+            yield ["evaluate", f"run={folder.path}", *words, split, *places]
 
     slots = Slots(config["at_once"], logs)
     return report(slots, slots.run([Command(f"{job.row}, seed {job.seed}", lines(job)) for job in jobs]))

@@ -6,7 +6,9 @@ from statistics import mean, stdev
 import pytest
 from conftest import Command
 
+from ssl_lab import cli
 from ssl_lab.records import RunFolder, read_results
+from ssl_lab.tabulate import read_spec
 
 
 @pytest.mark.slow
@@ -29,3 +31,26 @@ def test_simclr_beats_random_weights_on_photos(process: Command, tmp_path: Path)
         gains.append(figures["SimCLR"] - figures["random weights"])
     half_width = 2.776 * stdev(gains) / 5**0.5  # Student's t, 4 degrees of freedom
     assert mean(gains) - half_width > 0, gains
+
+
+def smoke_rows() -> list[tuple[str, str]]:
+    """Every row of every table that is not yet run here; of a sweep the first."""
+    found = []
+    for table in ("cifar10-short", "tiny20-cpu", "cifar10", "cifar100", "imagenet100", "imagenet", "ablation-simclr"):
+        spec = read_spec(table)
+        found += [(table, row) for row in (list(spec["rows"])[:1] if spec.get("sweep") else spec["rows"])]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "row"), smoke_rows())
+def test_every_row_of_every_table_trains(table: str, row: str, process: Command) -> None:
+    """Twenty steps of its own recipe on a small batch of photographs, at the size that the recipe has."""
+    spec = read_spec(table)
+    words = [*spec["shared"], *spec["rows"][row]["train"]]
+    kept = [word for word in words if not word.startswith(("data=", "data.batch_size=", "method.microbatch="))]
+    side = cli.compose("train", words)[0]["data"]["store_size"]
+    small = ["data=photos", f"data.store_size={side}", "data.batch_size=16", "trainer.max_steps=20"]
+    done = process("train", *kept, *small, "trainer.max_flops=null", "logger=none", "health=none", timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "finished in" in done.stdout

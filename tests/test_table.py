@@ -7,11 +7,11 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, Command
 
-from ssl_lab import cli
-from ssl_lab.cells import Known, interval, markdown, rows, spread
+from ssl_lab import cli, estimate
+from ssl_lab.cells import Known, differ, interval, latex, markdown, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.records import read_ledger, same_run
-from ssl_lab.tabulate import jobs_of, measured, read_spec
+from ssl_lab.tabulate import combinations, jobs_of, measured, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -24,7 +24,7 @@ def spec(**changes: Any) -> dict[str, Any]:
         "protocols": ["knn"],
         "evaluation": ["protocols.knn.k=50"],
         "baselines": ["random_weights"],
-        "rows": {"SimCLR": ["method=simclr"], "Rotation": ["method=rotation"]},
+        "rows": {"SimCLR": {"train": ["method=simclr"]}, "Rotation": {"train": ["method=rotation"]}},
     } | changes
 
 
@@ -63,6 +63,66 @@ def test_spread_and_interval_of_nothing_are_empty() -> None:
     assert (spread({}), interval([]), interval([0.1])) == ("", "", "+10.0")
 
 
+def given(**rows: Any) -> dict[str, Any]:
+    made = spec()
+    return made | {"rows": {name: row | rows.get(name, {}) for name, row in made["rows"].items()}}
+
+
+def test_published_figures_are_compared_only_where_they_were_measured_alike() -> None:
+    table = given(
+        SimCLR={"published": {"knn": {"value": 55.0, "source": "A"}}},
+        Rotation={"published": {"knn": {"value": 50.0, "source": "B", "measured": "on test", "verified": False}}},
+    )
+    found = known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {0: 0.3})
+    _, simclr, rotation = rows(table, jobs_of(spec(), [0]), found, "val")
+    assert (simclr["knn published"], simclr["knn difference"]) == ("55", "+5.0")
+    assert (rotation["knn published"], rotation["knn difference"]) == ("50†?", "")
+    assert notes(table) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
+    alone = rows(table, [], known({("SimCLR", 0): 0.6}, {}), "val")
+    assert [line["method"] for line in alone] == ["random weights", "SimCLR", "Rotation"]  # published, not yet run here
+
+
+def test_rows_are_told_apart_by_paired_differences() -> None:
+    close = {("SimCLR", s): 0.5 + s / 10 for s in range(3)} | {("Rotation", s): 0.49 + s / 10 for s in range(3)}
+    jobs = jobs_of(spec(), [0, 1, 2])
+    assert ranks(spec(), jobs, known(close, {0: 0.3}), "val") == ["knn: SimCLR > Rotation"]  # by 1 point at every seed
+    mixed = close | {("Rotation", 2): 0.9}
+    assert ranks(spec(), jobs, known(mixed, {0: 0.3}), "val") == ["knn: Rotation ≈ SimCLR"]
+    two = {key: value for key, value in close.items() if key[1] < 2}
+    assert ranks(spec(), jobs, known(two, {0: 0.3}), "val") == ["knn: SimCLR ≈ Rotation"]
+    assert not differ([0.1, 0.1])
+    assert differ([0.1, 0.11, 0.12])
+
+
+def test_latex_has_a_line_a_row() -> None:
+    text = latex([{"method": "a_b", "knn %": "1.0 ± 0.1"}, {"method": "c & d"}])
+    assert r"a\_b & 1.0 $\pm$ 0.1 \\" in text
+    assert r"c \& d &  \\" in text
+    assert r"method & knn \% \\" in text
+
+
+def test_a_sweep_becomes_rows() -> None:
+    axes = {"method.loss.temperature": [0.1, 0.2], "projector": ["mlp2", "mlp3"]}
+    made = combinations(axes)
+    assert list(made) == ["temperature=0.1, projector=mlp2", "temperature=0.1, projector=mlp3",
+                          "temperature=0.2, projector=mlp2", "temperature=0.2, projector=mlp3"]  # fmt: skip
+    assert made["temperature=0.2, projector=mlp3"] == ["method.loss.temperature=0.2", "projector=mlp3"]
+
+
+def test_the_time_of_a_run_follows_from_its_length(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(estimate, "step_seconds", lambda *_: 2.0)
+
+    def seconds(*words: str, images: int | None = None) -> float | None:
+        return estimate.seconds(cli.compose("train", [*TINY, f"paths.cache={cache}", *words])[0], images)
+
+    assert seconds("trainer.max_epochs=3", images=3200) == pytest.approx(3 * 3200 / 32 * 2)
+    assert seconds("trainer.max_epochs=3", "trainer.max_steps=10", images=3200) == pytest.approx(10 * 64 / 32 * 2)
+    assert seconds("trainer.max_epochs=3") == pytest.approx(3 * 1294 / 32 * 2)  # digits are at hand
+    bounded, freer = (seconds("trainer.max_epochs=1000", f"trainer.max_flops={f}", images=3200) for f in ("1e9", "2e9"))
+    assert freer == pytest.approx(2 * bounded)
+    assert seconds("data=svhn", "data.search=null") is None
+
+
 def test_a_run_that_lacks_a_protocol_or_the_split_is_to_be_measured() -> None:
     run = known({("SimCLR", 0): 0.5}, {}).runs[0]
     assert measured(run, ["knn"], "val")
@@ -90,14 +150,18 @@ def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds") as caught:
         read_spec(str(file))
     assert any("colour" in problem for problem in caught.value.problems)
+    file.write_text(yaml.safe_dump(spec(rows={"A": {"train": [], "published": {"knn": {"value": "much"}}}})))
+    with pytest.raises(ConfigError, match=r"rows\.A\.published\.knn\.value='much'") as caught:
+        read_spec(str(file))
+    assert any("source: missing" in problem for problem in caught.value.problems)
     with pytest.raises(ConfigError, match="SimCLR: methd"):
-        jobs_of(spec(rows={"SimCLR": ["methd=simclr"]}), [0])
+        jobs_of(spec(rows={"SimCLR": {"train": ["methd=simclr"]}}), [0])
 
 
 @pytest.mark.parametrize("name", cli.options()["table"])
 def test_every_row_of_every_table_composes(name: str) -> None:
     table = read_spec(name)
-    assert len(jobs_of(table, [0])) == len(table["rows"])
+    assert len(jobs_of(table, [0])) == len(table["rows"]) > 0
     assert f"make table-{name}" in (cli.conf() / "table" / f"{name}.yaml").read_text()
     assert f"table-{name}:" in (ROOT / "Makefile").read_text()
 
@@ -112,6 +176,8 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     row = next(line for line in made.stdout.splitlines() if line.startswith("| SimCLR"))
     assert "+" in row or "-" in row
     assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
+    for suffix in ("csv", "tex", "html"):
+        assert (tmp_path / "outputs" / "tables" / f"mine.{suffix}").stat().st_size > 0
     assert "0 of them to make" in process("table", "name=mine.yaml", "--plan").stdout
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]

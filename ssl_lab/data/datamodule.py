@@ -16,7 +16,8 @@ from ssl_lab.data.loader import BatchLoader
 from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import Source
 from ssl_lab.data.splits import carve
-from ssl_lab.data.store import open_images
+from ssl_lab.data.store import open_images, resolve
+from ssl_lab.data.torchvision_source import TorchvisionSource
 from ssl_lab.distributed import rank, world_size
 
 
@@ -63,6 +64,14 @@ class ImageData(LightningDataModule):
         self.group_by = group_by
         self.mean, self.std, self.eval_size = mean, std, eval_size
         self._position: dict[str, Any] = {"batches": 0}
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether opening the images downloads nothing."""
+        if isinstance(self.source, ShardSource):
+            return True
+        search = Path(self.search).expanduser() if self.search else None
+        return not isinstance(resolve(self.source, self.root, search), TorchvisionSource)
 
     def open(self) -> None:
         """Open the stored images, decoding them first where they are not; then split them. Raises DataError."""

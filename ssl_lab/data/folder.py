@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ssl_lab.data.directory import Directory
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.layout import Layout, Placed, arrange
 from ssl_lab.data.listing import Container, Listing
-from ssl_lab.data.source import Item, Plan
+from ssl_lab.data.source import UNLABELLED, Item, Plan
 
 
 class FolderSource:
@@ -24,13 +25,20 @@ class FolderSource:
     With class folders or flat and unlabelled; with or without train/ val/ test/ unlabeled/ on top; in any number
     of wrapping folders. Files that are no pictures by their suffix are left out. See `layout.arrange`.
 
-    root: the folder or archive; null where `data.root` gives it. name: for messages and the cache's folder.
+    root: the folder or archive; null where `data.root` gives it. name: for messages and the cache's folder, and what
+    `paths.data` is searched for. only: the class folders to take, where not all are wanted.
     """
 
-    def __init__(self, root: str | None = None, name: str = "folder"):
-        self.root, self.name = root, name
+    def __init__(self, root: str | None = None, name: str = "folder", only: Sequence[str] = ()):
+        self.root, self.name, self.only = root, name, list(only)
         self._listing: Listing | None = None
         self._layout: Layout | None = None
+
+    def at(self, root: str) -> "FolderSource":
+        """The same source of another folder or archive."""
+        moved = copy(self)
+        moved.root = root
+        return moved
 
     def signature(self) -> str:
         """Of an archive its path, size and time; of a folder a digest of all names, sizes and times.
@@ -38,11 +46,12 @@ class FolderSource:
         Raises DataError when there is nothing at the root.
         """
         path = self._path()
+        only = f" only {sorted(self.only)}" if self.only else ""
         if path.is_dir():
             self._listing = Directory(path).listing()
-            return f"folder {_digest(self._listing)}"
+            return f"folder {_digest(self._listing)}{only}"
         state = path.stat()
-        return f"archive {path.resolve()} {state.st_size} {state.st_mtime_ns}"
+        return f"archive {path.resolve()} {state.st_size} {state.st_mtime_ns}{only}"
 
     def plan(self) -> Plan:
         """Lists the pictures. Raises DataError when there are none, or the archive is damaged."""
@@ -52,7 +61,7 @@ class FolderSource:
             raise DataError(
                 f"{self._path()} holds no pictures{_told(listing.ignored)}; a picture is told by its suffix"
             )
-        self._layout = layout = arrange(listing.members)
+        self._layout = layout = self._wanted(arrange(listing.members))
         splits = np.array([entry.split for entry in layout.placed], np.uint8)
         ignored = listing.ignored + layout.ignored
         return Plan(splits, [entry.member.name for entry in layout.placed], layout.classes, dict(ignored))
@@ -70,6 +79,19 @@ class FolderSource:
         if self._layout is None:
             raise RuntimeError("read() follows plan()")
         return self._layout.placed
+
+    def _wanted(self, layout: Layout) -> Layout:
+        """The classes that `only` names, or all; pictures without a class stay. Raises DataError for unknown ones."""
+        if not self.only:
+            return layout
+        unknown = sorted(set(self.only) - set(layout.classes))
+        if unknown:
+            raise DataError(f"data.source.only: {self._path()} has no class folders {', '.join(unknown[:5])}")
+        classes = sorted(self.only)
+        number = {layout.classes.index(name): classes.index(name) for name in classes} | {UNLABELLED: UNLABELLED}
+        placed = [e._replace(label=number[e.label]) for e in layout.placed if e.label in number]
+        left_out = len(layout.placed) - len(placed)
+        return Layout(placed, classes, layout.ignored + Counter({"picture of a class that is not wanted": left_out}))
 
     def _path(self) -> Path:
         if not self.root:

@@ -13,7 +13,6 @@ from ssl_lab.data.cache import Content, cache_path, load_cache, new_cache
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.folder import FolderSource
 from ssl_lab.data.image_set import ImageSet, Names, Pixels
-from ssl_lab.data.masks import MaskSource
 from ssl_lab.data.picture import Fit, Store
 from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import SPLITS, UNLABELLED, Source
@@ -45,17 +44,15 @@ def resolve(source: Source, root: str | None, search: Path | None) -> Source:
 
     Raises DataError when a root is given to a source that takes none.
     """
-    if isinstance(source, MaskSource):
-        place = root or source.root or _found(source.name, search)
-        return MaskSource(place, source.name, source.classes)
-    named = isinstance(source, TorchvisionSource)
-    if root is not None:
-        if named or isinstance(source, FolderSource):
-            return FolderSource(root, source.name)
-        raise DataError(f"data.root={root}, but data={source.name} reads no files: use data=folder data.root={root}")
-    if named and (place := _found(source.name, search)):
-        return FolderSource(place, source.name)
-    return source
+    files = source if isinstance(source, FolderSource) else FolderSource(name=source.name)
+    if not isinstance(source, FolderSource | TorchvisionSource):
+        if root is not None:
+            raise DataError(
+                f"data.root={root}, but data={source.name} reads no files: use data=folder data.root={root}"
+            )
+        return source
+    place = root or files.root or _found(source.name, search)
+    return files.at(place) if place else source
 
 
 def _found(name: str, search: Path | None) -> str | None:

@@ -1,0 +1,70 @@
+"""How long runs will take, told from a few of their steps."""
+
+import time
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import torch
+
+from ssl_lab import hardware
+from ssl_lab.build import build
+from ssl_lab.data import ImageData
+from ssl_lab.draws import Draws
+from ssl_lab.methods import Method, flops_per_image
+
+ROWS, STEPS = 32, 3  # images of a step, and how many are timed after one that warms up
+UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
+
+
+def seconds(config: Mapping[str, Any], images: int | None) -> float | None:
+    """Of a training run on this machine, with nothing beside it; None where its length cannot be told.
+
+    A few steps of a small batch of noise are timed, without data, loader or logs. images: of an epoch, where the data
+    is not at hand.
+    """
+    method: Method = build(config["method"], preprocessing=UNITS, seed=0)
+    side, rows = config["data"]["store_size"], min(ROWS, config["data"]["batch_size"])
+    noise = torch.randint(0, 256, (max(rows, method.fewest_rows), 3, side, side), dtype=torch.uint8)
+    total = images_seen(config, method, noise, images)
+    return None if total is None else total * step_seconds(config, method, noise) / len(noise)
+
+
+def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, images: int | None) -> float | None:
+    """By the whole run: from its compute, its steps, or its epochs."""
+    trainer, batch = config["trainer"], config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
+    limits = []
+    if trainer["max_flops"] is not None:
+        limits.append(trainer["max_flops"] / flops_per_image(method, noise[: method.fewest_rows]))
+    if trainer["max_steps"] is not None:
+        limits.append(float(trainer["max_steps"] * batch))
+    if (per_epoch := images or epoch(config["data"])) is not None:
+        limits.append(float(trainer["max_epochs"] * per_epoch))
+    return min(limits, default=None)
+
+
+def epoch(node: Mapping[str, Any]) -> int | None:
+    """Images of an epoch, where the data can be opened without a download."""
+    data: ImageData = build(node, seed=0)
+    if not data.at_hand:
+        return None
+    data.open()
+    return len(data.pretrain)
+
+
+def step_seconds(config: Mapping[str, Any], method: Method, noise: torch.Tensor) -> float:
+    """Median of a few steps, forward and backward, in the precision that this machine picks."""
+    keys = ("accelerator", "devices", "precision", "memory_format")
+    picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
+    method.to(picked.device)
+    if picked.memory_format == "channels_last":
+        method.to(memory_format=torch.channels_last)
+    images, taken = noise.to(picked.device), []
+    for counter in range(STEPS + 1):
+        began = time.perf_counter()
+        with torch.autocast(picked.device.type, torch.bfloat16, enabled=picked.precision == "bf16-mixed"):
+            loss = method.step(images, Draws(0, counter, len(images))).loss
+        loss.backward()
+        float(loss.detach())  # waits for the device
+        taken.append(time.perf_counter() - began)
+    return median(taken[1:])

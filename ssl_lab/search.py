@@ -1,0 +1,42 @@
+"""`python -m ssl_lab.search key=value,value 'key=interval(low,high)' …`: settings that do best on validation."""
+
+import sys
+from collections.abc import Sequence
+
+from ssl_lab import cli
+from ssl_lab.arguments import axis, is_swept, parse
+from ssl_lab.config import ConfigError
+
+USAGE = """usage: ssl-lab search [group=option …] [key=value …] key=a,b,c 'key=interval(low,high)' … [search.trials=20]
+
+  Trains with values out of these lists and ranges, chosen by what did well before, stops those below the median of the
+  others, and ranks them by a figure of validation. 'tag(log, interval(1e-4,1e-2))' is a range over powers of ten.
+  The same command goes on where it was stopped. Needs optuna: pip install 'ssl_lab[search]'.
+"""
+
+
+def main(words: Sequence[str]) -> None:
+    """Search over the words that hold several values. Raises ConfigError with all that is wrong."""
+    line = parse(words)
+    if "--help" in line.flags:
+        sys.stdout.write(USAGE)
+        return
+    if line.flags:
+        raise ConfigError([f"{' '.join(line.flags)}: search takes no flags; lists of values are searched as they are"])
+    swept = [word for word in line.overrides if is_swept(word)]
+    fixed = [word for word in line.overrides if word not in swept]
+    if not swept:
+        raise ConfigError(["nothing to search: give a key several values, as in method.optim.lr=1e-3,1e-2"])
+    axes = {word.partition("=")[0]: axis(word) for word in swept}
+    example = [f"{key}={choices[0] if isinstance(choices, list) else choices.low}" for key, choices in axes.items()]
+    config = cli.compose("search", [*fixed, *example], line.folder)[0]
+
+    from ssl_lab.study import study
+
+    where = [] if line.folder is None else [f"--config-dir={line.folder}"]
+    study(config, [*where, *(word for word in fixed if not word.startswith("search."))], axes)
+
+
+if __name__ == "__main__":
+    with cli.messages():
+        main(sys.argv[1:])

@@ -1,0 +1,168 @@
+"""Trials of a search: each a training run in a process of its own, watched while it runs."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from ssl_lab.arguments import Range
+from ssl_lab.records import read_metrics
+from ssl_lab.slots import Outcome, environment, tell
+
+POLL = 1.0  # seconds between looks at what a run has logged
+Axes = Mapping[str, list[str] | Range]
+
+
+def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
+    """Run trials until there are enough, and rank them; what stands in the study's folder is gone on with.
+
+    Values are chosen by TPE (Bergstra et al. 2011) as optuna has it. A trial is stopped when its figure falls below the
+    median of what others had at the same number of looks. words: what every run is told beside its own values.
+    """
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError:
+        raise ValueError("search needs optuna: pip install 'ssl_lab[search]'") from None
+    asked = config["search"]
+    folder = Path(config["paths"]["out"]) / "search" / asked["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    backend = JournalFileBackend(str(folder / "trials.log"))
+    made = optuna.create_study(
+        study_name=asked["name"],
+        storage=optuna.storages.JournalStorage(backend),
+        sampler=optuna.samplers.TPESampler(seed=asked["seed"]),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=asked["startup"], n_warmup_steps=1),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    for trial in made.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # stopped in the middle, with us
+        made.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        made.enqueue_trial(trial.params)
+    Search(made, folder, asked, [*words, f"paths.out={folder}"], axes).run()
+
+
+class Search:
+    """The trials of one study, `at_once` at a time."""
+
+    def __init__(self, made: Any, folder: Path, asked: Mapping[str, Any], words: list[str], axes: Axes):
+        self.study, self.folder, self.asked, self.words, self.axes = made, folder, asked, words, axes
+        self.stopped = 0  # by which signal
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """All trials that are still to be made, then the ranking. Exits with 128 and the signal when it was stopped."""
+        done = [trial for trial in self.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+        slots: SimpleQueue[int] = SimpleQueue()
+        for slot in range(self.asked["at_once"]):
+            slots.put(slot)
+
+        def one(_: int) -> None:
+            slot = slots.get()
+            try:
+                self.trial(slot)
+            finally:
+                slots.put(slot)
+
+        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with ThreadPoolExecutor(self.asked["at_once"]) as pool:
+                list(pool.map(one, range(max(0, self.asked["trials"] - len(done)))))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        self.rank()
+        if self.stopped:
+            tell("the running trials have saved: the same command goes on from there")
+            raise SystemExit(128 + self.stopped)
+
+    def trial(self, slot: int) -> None:
+        """Choose values, train with them, and tell how it went."""
+        import optuna
+
+        if self.stopped:
+            return
+        with self._lock:
+            trial = self.study.ask()
+            own = [f"{key}={suggest(trial, key, choices)}" for key, choices in self.axes.items()]
+        log = self.folder / "logs" / f"{trial.number:03d}.log"
+        log.parent.mkdir(exist_ok=True)
+        tell(f"  trial {trial.number}: {' '.join(own)}")
+        code, pruned = self._train(slot, trial, log, [*self.words, *own])
+        figures = figures_of(log, self.asked["figure"])
+        if self.stopped:  # stays as running, and is gone on with
+            return
+        states = optuna.trial.TrialState
+        if pruned:
+            self.study.tell(trial, state=states.PRUNED)
+            tell(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
+        elif code or not figures:
+            self.study.tell(trial, state=states.FAIL)
+            why = Outcome("", code, log, 0.0).last_line if code else f"logged no {self.asked['figure']}"
+            tell(f"  trial {trial.number}: failed ({code}), see {log}: {why}")
+        else:
+            self.study.tell(trial, figures[-1])
+            tell(f"  trial {trial.number}: {figures[-1]:.4f}")
+
+    def _train(self, slot: int, trial: Any, log: Path, words: list[str]) -> tuple[int, bool]:
+        """Its exit code, and whether it was stopped because others do better."""
+        line, looks, pruned = [sys.executable, "-m", "ssl_lab.train", *words], 0, False
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                line, stdout=stream, stderr=stream, start_new_session=True, env=environment(slot, self.asked["at_once"])
+            )
+            self._running[slot] = process
+            while process.poll() is None:
+                time.sleep(POLL)
+                for value in figures_of(log, self.asked["figure"])[looks:]:
+                    trial.report(value, looks)
+                    looks += 1
+                    if not pruned and trial.should_prune():
+                        pruned = True
+                        process.terminate()
+        self._running.pop(slot)
+        return process.returncode, pruned
+
+    def rank(self) -> None:
+        """The trials from best to worst, on the screen and in `search.md`."""
+        done = [trial for trial in self.study.trials if trial.state.name == "COMPLETE"]
+        stopped = sum(trial.state.name == "PRUNED" for trial in self.study.trials)
+        best = sorted(done, key=lambda trial: -trial.value)
+        columns = [self.asked["figure"], *self.axes]
+        rows = [[f"{trial.value:.4f}", *(str(trial.params.get(key, "")) for key in self.axes)] for trial in best]
+        drawn = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
+        text = "\n".join([*drawn, "", f"{len(done)} trials to their end, {stopped} stopped before"])
+        if best:
+            chosen = " ".join(f"{key}={best[0].params[key]}" for key in self.axes)
+            words = " ".join(word for word in self.words if not word.startswith("paths.out="))
+            text += f"\nbest: python -m ssl_lab.train {words} {chosen}"
+        (self.folder / "search.md").write_text(f"{text}\n")
+        tell(text)
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.stopped = number
+        for process in list(self._running.values()):
+            process.send_signal(number)
+
+
+def suggest(trial: Any, key: str, choices: list[str] | Range) -> Any:
+    """A value out of a list or a range."""
+    if isinstance(choices, Range):
+        return trial.suggest_float(key, choices.low, choices.high, log=choices.log)
+    return trial.suggest_categorical(key, choices)
+
+
+def figures_of(log: Path, figure: str) -> list[float]:
+    """What a run has logged of a figure so far; its folder is what its log names first."""
+    folder = Outcome("", None, log, 0.0).folder
+    lines = read_metrics(folder / "metrics.jsonl") if folder else []
+    return [float(line[figure]) for line in lines if figure in line]

@@ -1,0 +1,49 @@
+"""`python -m ssl_lab.sync [FOLDER …]`: push the W&B runs that were written offline."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ssl_lab import cli
+from ssl_lab.config import ConfigError
+
+USAGE = """usage: ssl-lab sync [FOLDER …]
+
+  Pushes every run that W&B wrote offline below these folders (outputs when none is given), by `wandb sync`; what it has
+  pushed before is left out. Log in first: `wandb login`, or WANDB_API_KEY.
+"""
+
+
+def main(words: Sequence[str]) -> None:
+    """Hand the offline runs to `wandb sync`. Raises ConfigError when a folder does not exist or holds none."""
+    if {"--help", "-h"} & set(words):
+        sys.stdout.write(USAGE)
+        return
+    folders = [Path(word) for word in words] or [Path("outputs")]
+    absent = [str(folder) for folder in folders if not folder.is_dir()]
+    if absent:
+        raise ConfigError([f"{folder}: no such folder; give one that holds runs" for folder in absent])
+    runs = [run for folder in folders for run in offline_runs(folder)]
+    waiting = [run for run in runs if not pushed(run)]
+    sys.stdout.write(f"{len(runs)} offline runs, {len(runs) - len(waiting)} of them pushed before\n")
+    if not runs:
+        raise ConfigError([f"{folders[0]}: no offline run below; a run writes one unless logger=none"])
+    if waiting:
+        done = subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], check=False)
+        raise SystemExit(done.returncode)
+
+
+def offline_runs(folder: Path) -> Iterator[Path]:
+    """The folders of W&B's offline runs, below those of our runs."""
+    yield from sorted(folder.rglob("wandb/offline-run-*"))
+
+
+def pushed(run: Path) -> bool:
+    """Whether `wandb sync` has left its mark."""
+    return any(run.glob("*.wandb.synced"))
+
+
+if __name__ == "__main__":
+    with cli.messages():
+        main(sys.argv[1:])

@@ -1,0 +1,41 @@
+"""Pushing offline W&B runs: which ones, and what is said when there are none."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ssl_lab import sync
+from ssl_lab.config import ConfigError
+
+
+def make(folder: Path, name: str, pushed: bool) -> Path:
+    run = folder / "train" / "simclr" / "wandb" / f"offline-run-{name}"
+    run.mkdir(parents=True)
+    (run / f"run-{name}.wandb").write_bytes(b"")
+    if pushed:
+        (run / f"run-{name}.wandb.synced").write_bytes(b"")
+    return run
+
+
+def test_only_what_was_not_pushed_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[list[str]] = []
+
+    def run(line: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        lines.append(line)
+        return subprocess.CompletedProcess(line, 3)
+
+    monkeypatch.setattr(sync.subprocess, "run", run)
+    make(tmp_path, "1", pushed=True)
+    waiting = make(tmp_path, "2", pushed=False)
+    with pytest.raises(SystemExit) as left:
+        sync.main([str(tmp_path)])
+    assert left.value.code == 3
+    assert [line[2:] for line in lines] == [["wandb", "sync", str(waiting)]]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        sync.main([str(tmp_path / "none")])
+    with pytest.raises(ConfigError, match="no offline run below"):
+        sync.main([str(tmp_path)])
