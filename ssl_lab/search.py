@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ssl_lab import cli
-from ssl_lab.arguments import axis, is_swept, parse
+from ssl_lab.arguments import Range, axis, is_swept, parse
 from ssl_lab.config import ConfigError
 
 USAGE = """usage: ssl-lab search [group=option …] [key=value …] key=a,b,c 'key=interval(low,high)' … [search.trials=20]
@@ -17,10 +18,19 @@ USAGE = """usage: ssl-lab search [group=option …] [key=value …] key=a,b,c 'k
 
 def main(words: Sequence[str]) -> None:
     """Search over the words that hold several values. Raises ConfigError with all that is wrong."""
-    line = parse(words)
-    if "--help" in line.flags:
+    if {"--help", "-h"} & set(words):
         sys.stdout.write(USAGE)
         return
+    config, told, axes = planned(words)
+
+    from ssl_lab.study import study
+
+    study(config, told, axes)
+
+
+def planned(words: Sequence[str]) -> tuple[dict[str, Any], list[str], dict[str, list[str] | Range]]:
+    """The checked configuration with the first of the values, what every run is told, and what is searched."""
+    line = parse(words)
     if line.flags:
         raise ConfigError([f"{' '.join(line.flags)}: search takes no flags; lists of values are searched as they are"])
     swept = [word for word in line.overrides if is_swept(word)]
@@ -30,11 +40,8 @@ def main(words: Sequence[str]) -> None:
     axes = {word.partition("=")[0]: axis(word) for word in swept}
     example = [f"{key}={choices[0] if isinstance(choices, list) else choices.low}" for key, choices in axes.items()]
     config = cli.compose("search", [*fixed, *example], line.folder)[0]
-
-    from ssl_lab.study import study
-
     where = [] if line.folder is None else [f"--config-dir={line.folder}"]
-    study(config, [*where, *(word for word in fixed if not word.startswith("search."))], axes)
+    return config, [*where, *(word for word in fixed if not word.startswith("search."))], axes
 
 
 if __name__ == "__main__":
