@@ -127,6 +127,7 @@ class Comparison:
     min_steps: int
     weights: str | None
     weights_backbone: str
+    timm: str | None
     at_once: int
 
 

@@ -73,7 +73,8 @@ def rows_of(lines: Sequence[Mapping[str, Any]], amounts: Sequence[float], train:
 def _names(line: Mapping[str, Any]) -> tuple[str, str]:
     """What an encoder's rows are called: with a linear classifier, and with all weights learned."""
     beside = {"random weights": (RANDOM, SUPERVISED), "raw pixels": (RAW, "")}
-    return beside.get(line["name"], (WEIGHTS, "") if "matched" in line["trained_by"] else (LINEAR, TUNED))
+    ours = "seed" in line["trained_by"]
+    return beside.get(line["name"], (LINEAR, TUNED) if ours else (WEIGHTS, ""))
 
 
 def _tuned(lines: Sequence[Mapping[str, Any]], amount: float | None, train: int) -> Point:

@@ -62,10 +62,18 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str]) ->
     beside = "baselines=[raw_pixels,random_weights]"
     looked = [*of_run, "protocol=[gallery,duplicates]"]
     yield Job("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
-    if asked["weights"] is not None:
-        weights = [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}"]
+    if weights := weights_words(asked):
         data = ["data=folder", f"data.root={config['data']['root']}", *data_words(run.config["data"])]
         yield Job("other weights", [["evaluate", *weights, *data, *linear, *places]])
+
+
+def weights_words(asked: Mapping[str, Any]) -> list[str]:
+    """What names the weights that others trained, where there are any to compare with."""
+    if asked["weights"] is not None:
+        return [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}"]
+    if asked["timm"] is not None:
+        return ["backbone=timm", f"method.backbone.name={asked['timm']}", "method.backbone.pretrained=true"]
+    return []
 
 
 def data_words(node: Mapping[str, Any]) -> list[str]:
@@ -91,9 +99,9 @@ def results(run: RunFolder, config: Mapping[str, Any], asked: list[tuple[str, di
     """What was found: of the run, of baselines, of weights from a file."""
     out, data = Path(config["paths"]["out"]), run.record["data"]
     found = [line for line in baseline_results(out) if about(line, [{"config": run.config, "data": data}])]
-    if config["worth"]["weights"] is not None:
-        files = (out / "weights").glob(f"{Path(config['worth']['weights']).stem}-*/results.jsonl")
-        found += [line for file in files for line in read_results(file) if line["data"] == data]
+    named = (Path(config["worth"]["weights"] or "").name, config["worth"]["timm"])
+    others = [line for file in (out / "weights").glob("*/results.jsonl") for line in read_results(file)]
+    found += [line for line in others if line["data"] == data and line["name"] in named]
     found += [line for line in read_results(run.results_file) if not line["name"].endswith(", recalibrated")]
     return [line for line in found if line["split"] == "test" and (line["protocol"], line["asked"]) in asked]
 

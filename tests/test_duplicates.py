@@ -28,3 +28,13 @@ def test_without_twins_there_is_no_picture() -> None:
     test.images = torch.randint(0, 256, test.images.shape, generator=generator).byte()
     found = duplicates(Subject(RawPixels(), Sets(train, train, train, test, ["a", "b", "c"]), torch.device("cpu")))
     assert (found.figures["count"], dict(found.pictures)) == (0, {})
+
+
+def test_pictures_of_one_colour_are_no_twins() -> None:
+    generator = torch.Generator().manual_seed(2)
+    train, test = Images(60, 0), Images(30, 2)
+    for images in (train, test):  # as of the sea: blue all over, and something small in it
+        images.images = torch.randint(0, 20, images.images.shape, generator=generator).byte()
+        images.images[:, 2] += 200
+    found = duplicates(Subject(RawPixels(), Sets(train, train, train, test, ["a", "b", "c"]), torch.device("cpu")))
+    assert found.figures["count"] == 0

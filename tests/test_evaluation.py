@@ -1,11 +1,14 @@
 """Protocols, against scikit-learn and by hand."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
+from torch.nn.functional import normalize
 
 from ssl_lab.evaluation import (
     ColorStatistics,
@@ -20,6 +23,8 @@ from ssl_lab.evaluation import (
 )
 from ssl_lab.evaluation.knn import largest, predict
 from ssl_lab.evaluation.logistic import fit
+
+knn_module = importlib.import_module("ssl_lab.evaluation.knn")  # the package has the function by that name
 
 
 class Images:
@@ -67,6 +72,33 @@ def test_the_largest_are_those_of_topk(m: int, k: int) -> None:
     expected = table.topk(k, dim=1)
     assert torch.equal(values, expected.values)
     assert torch.equal(places, expected.indices)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.02])
+def test_the_short_search_finds_what_the_full_one_finds(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where directions are spread few queries are in doubt; where all point one way, the short search is given up."""
+    monkeypatch.setattr(knn_module, "fast_bfloat16", lambda _: True)
+    generator = torch.Generator().manual_seed(0)
+    rows = normalize(torch.ones(64) / 8 + spread * torch.randn(10_000, 64, generator=generator), dim=1)
+    bank, queries = rows[:9_000], rows[9_000:9_200]
+    search = knn_module.Search(bank, 10)
+    assert search.rough is not None
+    values, places = search(queries)
+    expected = (queries @ bank.T).topk(10, dim=1)
+    assert torch.allclose(values, expected.values, atol=1e-6)
+    assert (places == expected.indices).float().mean() > 0.99  # but for products that are equal
+    assert (search.rough is None) == (spread < 1)
+
+
+def test_a_bank_is_searched_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(1000, 16, generator=generator), torch.randn(50, 16, generator=generator)
+    expected = (normalize(queries, dim=1) @ normalize(bank, dim=1).T).topk(7, dim=1)
+    for block in (4096, 300, 128):
+        monkeypatch.setattr(knn_module, "BLOCK", block)
+        values, rows = knn_module.neighbours(bank, queries, 7, chunk=16)
+        assert torch.allclose(values, expected.values, atol=1e-6)
+        assert torch.equal(rows, expected.indices)
 
 
 def test_knn_stays_finite_at_a_small_temperature() -> None:

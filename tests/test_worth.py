@@ -7,7 +7,8 @@ import torch
 from conftest import Command
 from PIL import Image
 
-from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, Point, Row, answer, clear, labels_for
+from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, WEIGHTS, Point, Row, answer, clear, labels_for
+from ssl_lab.nn import ConvNet
 from ssl_lab.records import find_run
 
 
@@ -74,13 +75,22 @@ TINY += ("data.store_size=16", "logger=none", "paths.out=runs", "data.root=mine"
 
 def test_a_folder_of_classes_gets_an_answer_once(process: Command, tmp_path: Path) -> None:
     pictures(tmp_path / "mine", ["dark", "light"], 60)
-    words = [*TINY, "worth.draws=2", "worth.amounts=[0.1]", "worth.rates=[0.01]", "worth.epochs=1"]
+    torch.save(ConvNet().state_dict(), tmp_path / "others.pth")
+    words = [
+        *TINY,
+        "worth.weights=others.pth",
+        "worth.weights_backbone=convnet",
+        "worth.draws=2",
+        "worth.amounts=[0.1]",
+        "worth.rates=[0.01]",
+        "worth.epochs=1",
+    ]
     words += ["worth.min_steps=5"]
     done = process("worth", *words, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Use: " in done.stdout
     run = find_run(tmp_path / "runs" / "worth")
-    for name in (LINEAR, TUNED, SUPERVISED, RANDOM):
+    for name in (LINEAR, TUNED, SUPERVISED, RANDOM, WEIGHTS):
         assert name in (run.path / "worth/worth.md").read_text()
         assert name in (run.path / "worth/worth.html").read_text()
     before = run.results_file.read_text()

@@ -46,6 +46,9 @@ def duplicates(
 
 
 def thumbnails(images: UInt8[Tensor, "n 3 h w"], side: int) -> Float[Tensor, "n d"]:
-    """Small images as vectors of mean 0 and length 1, so that their products are correlations."""
-    small = interpolate(images.float(), (side, side), mode="bilinear", antialias=True).flatten(1)
-    return normalize(small - small.mean(1, keepdim=True), dim=1)
+    """Small images as vectors of length 1 whose channels have mean 0, so that their products are correlations.
+
+    Each channel by itself: otherwise all pictures of the sea would be twins.
+    """
+    small = interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+    return normalize((small - small.mean((2, 3), keepdim=True)).flatten(1), dim=1)

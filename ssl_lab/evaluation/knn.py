@@ -1,5 +1,7 @@
 """Weighted nearest neighbours by cosine."""
 
+from functools import cached_property
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -7,7 +9,12 @@ from torch.nn.functional import normalize
 
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Subject
+from ssl_lab.hardware import fast_bfloat16
 from ssl_lab.types import Result
+
+SPARE = 128  # candidates beyond k, so that few queries are in doubt
+PART = 32  # queries whose candidates are gathered at a time
+BLOCK = 1 << 16  # rows of a bank that are searched at a time, so that the memory beside it stays bounded
 
 
 def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
@@ -42,17 +49,95 @@ def predict(
 ) -> Int[Tensor, " n"]:
     """The class with the largest sum of exp(cosine / temperature) over the k nearest of the bank.
 
-    chunk: queries at a time, so that `chunk` x `m` similarities are held and no more.
+    chunk: queries at a time, so that similarities of `chunk` queries with BLOCK rows are held and no more.
     """
-    bank = normalize(bank, dim=1).T.contiguous()
-    held = bank.new_empty(min(chunk, len(queries)), bank.shape[1])  # used again: fresh memory would cost a fifth
+    similarities, places = neighbours(bank, queries, k, chunk)
     predicted = []
-    for part in normalize(queries, dim=1).split(chunk):
-        similarity, nearest = largest(torch.mm(part, bank, out=held[: len(part)]), k)
+    for similarity, nearest in zip(similarities.split(chunk), places.split(chunk), strict=True):
         weights = ((similarity - similarity[:, :1]) / temperature).exp()  # the shift cancels; without it they underflow
-        votes = weights.new_zeros(len(part), num_classes).scatter_add_(1, bank_labels[nearest], weights)
+        votes = weights.new_zeros(len(nearest), num_classes).scatter_add_(1, bank_labels[nearest], weights)
         predicted.append(votes.argmax(1))
     return torch.cat(predicted)
+
+
+def neighbours(
+    bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int, chunk: int
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """Cosines with the k nearest of the bank, largest first, and their rows; a block of the bank at a time."""
+    asked = normalize(queries, dim=1).split(chunk)
+    found: list[tuple[Tensor, Tensor]] = []
+    for start in range(0, len(bank), BLOCK):
+        block = bank[start : start + BLOCK]
+        search = Search(normalize(block, dim=1), min(k, len(block)))
+        for number, part in enumerate(asked):
+            values, rows = search(part)
+            rows += start
+            if start:
+                values, rows = torch.cat([found[number][0], values], 1), torch.cat([found[number][1], rows], 1)
+                values, place = values.topk(k, dim=1)
+                found[number] = values, rows.gather(1, place)
+            else:
+                found.append((values, rows))
+    return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
+
+
+class Search:
+    """The k rows of a bank with the largest products; all rows have length 1.
+
+    Where bfloat16 is fast on a processor, products in bfloat16 choose `k + SPARE` candidates, whose exact products
+    decide. That is exact wherever what was left out cannot reach the k-th: by how much bfloat16 may err is known, since
+    |<q, b> - <q', b'>| <= |b - b'| + |q - q'| |b'|. The other queries are searched in full; where these are many, the
+    short way is given up.
+    """
+
+    def __init__(self, bank: Float[Tensor, "m d"], k: int):
+        self.bank, self.k = bank, k
+        short = bank.device.type == "cpu" and bank.dtype == torch.float32 and fast_bfloat16("cpu")
+        self.rough = bank.bfloat16().T.contiguous() if short and len(bank) >= 64 * (k + SPARE) else None
+        if self.rough is not None:
+            self.length = float(self.rough.float().norm(dim=0).max())
+            self.error = float((self.rough.float() - bank.T).norm(dim=0).max())
+        self._held: dict[torch.dtype, Tensor] = {}  # used again: fresh memory would cost a fifth
+        self._taken: Tensor | None = None
+
+    def __call__(self, queries: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+        """Products, largest first, and rows."""
+        if self.rough is None:
+            return largest(self._products(queries, self._columns), self.k)
+        values, rows, sure = self._in_short(queries, self.rough)
+        if not sure.all():
+            values[~sure], rows[~sure] = largest(self._products(queries[~sure], self._columns), self.k)
+        if sure.float().mean() < 0.5:
+            self.rough = None
+        return values, rows
+
+    @cached_property
+    def _columns(self) -> Float[Tensor, "d m"]:
+        return self.bank.T.contiguous()
+
+    def _in_short(self, queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rounded = queries.bfloat16()
+        told, candidates = largest(self._products(rounded, bank), self.k + SPARE)
+        parts = zip(candidates.split(PART), queries.split(PART), strict=True)
+        exact = torch.cat([self._with_rows(part, rows) for rows, part in parts])
+        values, place = exact.topk(self.k, dim=1)
+        beyond = told[:, -1].float()  # nothing that was left out was told to be more
+        error = self.error + (queries - rounded.float()).norm(dim=1) * self.length
+        reach = beyond + beyond.abs() * 2**-8 + error + 1e-5  # 2^-8: the product itself was rounded; 1e-5: its sum
+        return values, candidates.gather(1, place), values[:, -1] >= reach
+
+    def _with_rows(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """The products of each query with its own rows of the bank."""
+        size = rows.numel()
+        if self._taken is None or len(self._taken) < size:
+            self._taken = self.bank.new_empty(size, self.bank.shape[1])
+        taken = torch.index_select(self.bank, 0, rows.flatten(), out=self._taken[:size]).view(*rows.shape, -1)
+        return torch.bmm(queries[:, None], taken.transpose(1, 2))[:, 0]
+
+    def _products(self, queries: Tensor, columns: Tensor) -> Tensor:
+        if queries.dtype not in self._held or len(self._held[queries.dtype]) < len(queries):
+            self._held[queries.dtype] = columns.new_empty(len(queries), columns.shape[1])
+        return torch.mm(queries, columns, out=self._held[queries.dtype][: len(queries)])
 
 
 def largest(
