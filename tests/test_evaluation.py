@@ -90,6 +90,17 @@ def test_the_short_search_finds_what_the_full_one_finds(spread: float, monkeypat
     assert (search.rough is None) == (spread < 1)
 
 
+def test_few_rows_of_many_features_are_fitted_as_in_full() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(20, 100, generator=generator).double(), torch.arange(20) % 3
+    short = fit(features, labels, 3, 1e-2, 500)
+    ours = fit(features.repeat(2, 1), labels.repeat(2), 3, 1e-2, 500)  # each row twice: the same problem, not turned
+    assert torch.allclose(short.weight, ours.weight, atol=1e-4)
+    assert torch.allclose(short.bias, ours.bias, atol=1e-4)
+    again = fit(features, labels, 3, 1e-2, 500, start=short)
+    assert torch.allclose(again.weight, short.weight, atol=1e-4)
+
+
 def test_a_bank_is_searched_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     bank, queries = torch.randn(1000, 16, generator=generator), torch.randn(50, 16, generator=generator)
