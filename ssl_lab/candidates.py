@@ -1,5 +1,6 @@
 """The encoders that an evaluation is about: what a run left behind, what others trained, and what nobody trained."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torchvision.models import get_weight
 
 from ssl_lab.build import build
 from ssl_lab.data import ImageData
@@ -47,14 +49,38 @@ def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData) -
     name = str(backbone.get("name", backbone["_target_"].rpartition(".")[2]))
     made_by: dict[str, Any] = {"backbone": backbone}
     if config["weights"] is not None:
-        file = Path(config["weights"]).expanduser()
+        file = weights_file(config["weights"])
         match = load_weights(network, file, config["allow_partial"])
         print(f"weights  {file}: {match.report}", flush=True)  # noqa: T201  # the command's own output
-        name, made_by = file.name, made_by | {"matched": match.report, "random": match.missing + match.misshapen}
+        name, made_by = (
+            Path(config["weights"]).name,
+            made_by | {"matched": match.report, "random": match.missing + match.misshapen},
+        )
     encoder = Encoder(network, **data.preprocessing).eval()
     digest = digest_of(network)
     home = RunFolder(Path(config["paths"]["out"]) / "weights" / f"{Path(name).stem}-{data.source.name}-{digest[:8]}")
     yield Candidate(name, lambda: encoder, digest, home, made_by)
+
+
+def weights_file(name: str) -> Path:
+    """The file that `weights` names: a path, or torchvision's name of weights, downloaded once by torch's hub.
+
+    Raises ValueError for a name that torchvision does not have, or cannot fetch.
+    """
+    if not re.fullmatch(r"\w+_Weights\.\w+", name):
+        return Path(name).expanduser()
+    try:
+        weights = get_weight(name)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise ValueError(f"weights={name}: torchvision has no such weights ({error}); see torchvision.models") from None
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(weights.url, str(file), progress=False)
+        except OSError as error:
+            raise ValueError(f"weights={name}: {weights.url} cannot be fetched ({error}); put it at {file}") from None
+    return file
 
 
 def baselines(backbone: dict[str, Any], seed: int, config: dict[str, Any], data: ImageData) -> Iterator[Candidate]:

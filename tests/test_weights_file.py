@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ssl_lab.candidates import weights_file
 from ssl_lab.nn import ResNet, TimmBackbone
 from ssl_lab.records.weights_file import load_weights
 
@@ -144,3 +145,21 @@ def test_a_pickle_that_could_run_code_is_refused_with_the_safe_way(tmp_path: Pat
     for name in ("old.pth", "new.pth"):
         with pytest.raises(ValueError, match="weights_only=False"):
             load_weights(ResNet(stem="imagenet", width=0.125), tmp_path / name)
+
+
+def test_torchvisions_names_stand_for_what_its_hub_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    held = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    held.parent.mkdir(parents=True)
+    held.write_bytes(b"there")
+    assert weights_file("ResNet18_Weights.IMAGENET1K_V1") == held
+    assert weights_file("mine.pth") == Path("mine.pth")
+    with pytest.raises(ValueError, match="torchvision has no such weights"):
+        weights_file("ResNet18_Weights.NONE_SUCH")
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(ValueError, match=r"cannot be fetched \(no network\); put it at .*resnet34"):
+        weights_file("ResNet34_Weights.IMAGENET1K_V1")
