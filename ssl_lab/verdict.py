@@ -11,7 +11,7 @@ from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
 from ssl_lab.slots import Job, Slots, report, tell
 
-HIDDEN = ("cache", "source", "search", "root", "_target_")  # of a run's data: told apart, or not to be told
+HIDDEN = ("cache", "source", "search", "_target_")  # of a run's data: what its option or the paths say
 
 
 def verdict(config: dict[str, Any], words: list[str]) -> None:
@@ -63,7 +63,7 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str]) ->
     looked = [*of_run, "protocol=[gallery,duplicates]"]
     yield Job("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
     if weights := weights_words(asked):
-        data = ["data=folder", f"data.root={config['data']['root']}", *data_words(run.config["data"])]
+        data = [f"data={run.record['choices']['data']}", *data_words(run.config["data"])]
         yield Job("other weights", [["evaluate", *weights, *data, *linear, *places]])
 
 
@@ -77,8 +77,10 @@ def weights_words(asked: Mapping[str, Any]) -> list[str]:
 
 
 def data_words(node: Mapping[str, Any]) -> list[str]:
-    """What a run was told of its data, as words for another command."""
-    return [f"data.{key}={value}" for key, value in node.items() if key not in HIDDEN and value is not None]
+    """What a run was told of its data, as words for another command; text is quoted, as a pattern has to be."""
+    told = {key: value for key, value in node.items() if key not in HIDDEN and value is not None}
+    quoted = {key: "'" + v.replace("'", "\\'") + "'" if isinstance(v, str) else v for key, v in told.items()}
+    return [f"data.{key}={value}" for key, value in quoted.items()]
 
 
 def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:

@@ -9,10 +9,12 @@ from conftest import Command
 from PIL import Image
 from test_pages import CHROMIUM, SCRIPT, console, fake
 
+from ssl_lab import cli
 from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, WEIGHTS, Point, Row, answer, clear, labels_for
 from ssl_lab.nn import ConvNet
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, find_run
+from ssl_lab.verdict import data_words
 
 
 def row(name: str, *accuracies: float, draws: int = 3, deviation: float = 0.01) -> Row:
@@ -74,6 +76,16 @@ def pictures(folder: Path, classes: list[str], count: int) -> None:
 
 TINY = ("backbone=convnet", "method.backbone.widths=[8,8]", "data.batch_size=32", "trainer.max_flops=2e9")
 TINY += ("data.store_size=16", "logger=none", "paths.out=runs", "data.root=mine")
+
+
+def test_what_a_run_was_told_of_its_data_is_told_again() -> None:
+    told = {"group_by": r"([^/]+)_\d+", "root": "my 'best' pictures", "store_size": 16, "mean": None, "cache": "there"}
+    words = data_words(told)
+    assert len(words) == 3
+    data = cli.compose("evaluate", ["data=folder", *words])[0]["data"]
+    assert {key: data[key] for key in ("group_by", "root", "store_size")} == {
+        key: told[key] for key in ("group_by", "root", "store_size")
+    }
 
 
 def test_the_page_needs_no_network_and_says_nothing_on_the_console(tmp_path: Path) -> None:
