@@ -73,7 +73,7 @@ def weights_file(name: str) -> Path:
         weights = get_weight(name)
     except (ValueError, AttributeError, KeyError) as error:
         raise ValueError(f"weights={name}: torchvision has no such weights ({error}); see torchvision.models") from None
-    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    file: Path = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rpartition("/")[2]
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -141,13 +141,13 @@ def notes(spec: Mapping[str, Any]) -> list[str]:
 def ranks(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[str]:
     """The rows of each protocol from best to worst; > where the next is worse beyond doubt, ≈ where it is not.
 
-    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero, which takes three.
+    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. Below three seeds none is.
     """
     told = []
     for protocol in spec["protocols"]:
         own = {name: by[protocol] for name, by in find(spec, jobs, known, split).rows.items() if protocol in by}
         order = sorted(own, key=lambda name: -mean(own[name].values()))
-        if len(order) < 2:
+        if len(order) < 2 or min(len(scored) for scored in own.values()) < 3:
             continue
         line = order[0]
         for better, worse in pairwise(order):
