@@ -49,7 +49,7 @@ bench: $(STAMP) ## measure what the README promises about speed, as ratios in on
 	$(BIN)/python -m benchmarks
 
 .PHONY: table-cifar10-cpu
-table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute: 33 runs of 9 to 25 minutes a thread
+table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute: 33 runs of 8 to 25 minutes a thread
 	$(BIN)/python -m ssl_lab.table name=cifar10-cpu
 
 .PHONY: table-cifar10-short

@@ -114,7 +114,7 @@ def test_few_images_are_nested_and_divided_inside() -> None:
     sets = subject(Encoder(ConvNet([8, 8]))).sets
 
     def rows(amount: float) -> set[tuple[int, ...]]:
-        return {tuple(image.flatten().tolist()) for part in divide(sets, amount, 0) for image in part.images}  # type: ignore[attr-defined]
+        return {tuple(image.flatten().tolist()) for part in divide(sets, amount, 0) for image in part.images}  # type: ignore[attr-defined]  # our own set has them
 
     assert rows(5) < rows(10) < rows(0.5)
     assert [len(part) for part in divide(sets, 10, 0)] == [8, 2]
