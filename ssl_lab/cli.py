@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, Evaluate, Export, Report, Search, Shard, Table, Train, Worth, check, near
+from ssl_lab.config import ConfigError, check, near
+from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -28,16 +29,6 @@ COMMANDS = {
     "dashboard": "make a W&B workspace that compares the methods",
     "shard": "write pictures into tar files, for sets larger than memory",
     "export": "write an encoder for torchvision, timm, transformers or ONNX, tried by them before it is kept",
-}
-_SCHEMAS = {
-    "train": Train,
-    "evaluate": Evaluate,
-    "table": Table,
-    "export": Export,
-    "shard": Shard,
-    "report": Report,
-    "worth": Worth,
-    "search": Search,
 }
 
 
@@ -140,7 +131,7 @@ def checked(name: str, config: Any) -> dict[str, Any]:
     with open_dict(config):
         config.pop("hydra", None)
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a mapping
-    _refuse(check(resolved, _SCHEMAS[name]))
+    _refuse(check(resolved, SCHEMAS[name]))
     for key in ("out", "data", "cache"):
         resolved["paths"][key] = os.path.expanduser(resolved["paths"][key])  # noqa: PTH111  # "~" only, kept as text
     return resolved

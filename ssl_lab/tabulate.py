@@ -9,7 +9,7 @@ import yaml
 
 from ssl_lab import cli
 from ssl_lab.cells import Job, Known, about, markdown, notes, ranks, rows, write
-from ssl_lab.config import ConfigError, TableRow, TableSpec, check, near
+from ssl_lab.config import ConfigError, check, near
 from ssl_lab.pages import runs_page
 from ssl_lab.records import (
     baseline_results,
@@ -20,6 +20,7 @@ from ssl_lab.records import (
     summary,
     write_ledger,
 )
+from ssl_lab.schemas import TableRow, TableSpec
 from ssl_lab.slots import Job as Command
 from ssl_lab.slots import Slots, report, tell
 
