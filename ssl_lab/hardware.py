@@ -26,7 +26,7 @@ class Hardware(NamedTuple):
 def pick(
     accelerator: str = "auto", devices: int | str = 1, precision: str = "auto", memory_format: str = "auto"
 ) -> Hardware:
-    """Settles every "auto": a GPU before the CPU, all GPUs, bfloat16 and channels-last where these are fast.
+    """Settles every "auto": a GPU before the CPU, all GPUs, bfloat16 where it is fast, channels-last but on mps.
 
     Raises ValueError for an accelerator that is not there, or not so often.
     """
@@ -47,7 +47,7 @@ def pick(
     if precision == "auto":
         precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
     if memory_format == "auto":
-        memory_format = "channels_last" if accelerator == "gpu" or precision == "bf16-mixed" else "contiguous"
+        memory_format = "contiguous" if accelerator == "mps" else "channels_last"  # docs/performance.md
     return Hardware(accelerator, devices, precision, memory_format)
 
 
