@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import timm
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,6 +16,8 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str, pretrained: bool = False, options: dict[str, Any] | None = None):
         super().__init__()
+        import timm  # takes a second, of every process that starts: only where it is used
+
         if not timm.is_model(name):
             near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise ValueError(f"method.backbone.name={name}: timm has no such model; near: {near}")
