@@ -1,15 +1,18 @@
 """Sweeps: every job in a process of its own, whatever becomes of the others."""
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, Command
 
+from ssl_lab.dashboard import HEALTH
 from ssl_lab.records import find_run
 from ssl_lab.slots import Job, Slots, environment, report, slots_for
 
@@ -87,6 +90,49 @@ def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path)
     assert again.returncode == 0, again.stderr
     logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]
     assert all("is finished" in log.read_text() for log in logs)
+
+
+def test_the_offline_wandb_runs_of_a_sweep_hold_what_is_promised(process: Command, tmp_path: Path) -> None:
+    arguments = [word for word in TINY if word != "logger=none"]
+    done = process(
+        "train", "--multirun", *arguments, "trainer.max_epochs=1", "paths.out=runs", "method=simclr,inpainting"
+    )
+    assert done.returncode == 0, done.stderr
+    logs = sorted((tmp_path / "runs").glob("train/*/wandb/offline-run-*/*.wandb"))
+    methods = ["inpainting", "simclr"]
+    assert [log.stem.split("-")[1] for log in logs] == methods
+    for log, method in zip(logs, methods, strict=True):
+        kept = read_wandb(log)
+        (run,) = kept["run"]
+        assert (run["run_group"], run["job_type"]) == ("train", "train")
+        assert run["tags"] == [method, "convnet", "digits"]
+        assert run["display_name"] == run["run_id"] == log.parents[2].name
+        assert kept["config"][0]["update"]["method"]["backbone"]["widths"] == [8, 8]
+        axes = {metric.get("glob_name"): metric.get("step_metric") for metric in kept["metric"]}
+        assert axes["*"] == "trainer/global_step"
+        figures = {name for line in kept["history"] for name in line["item"]}
+        own = {"train/pretext_error", "train/pretext_chance"} if method == "inpainting" else set()
+        assert {"train/loss", "train/lr", "val/knn_top1", "trainer/global_step"} | own <= figures
+        assert {f"health/{name}" for name in HEALTH} <= figures
+        ended = {name for line in kept["summary"] for name in line["update"] if name.startswith("final/")}
+        assert {"knn_top1", "knn_k", "flops", "images_seen", "views_seen", "seconds"} == {n[6:] for n in ended}
+        pictures = {file.name.split("_")[0] for file in log.parent.glob("files/media/images/*.png")}
+        assert pictures == {"views", "neighbours"} | ({"previews"} if method == "inpainting" else set())
+        (artifact,) = kept["artifact"]
+        contents = {entry["path"] for entry in artifact["manifest"]["contents"]}
+        assert contents == {"run.json", "config.yaml", "metrics.jsonl"}
+        assert kept["exit"][0].get("exit_code", 0) == 0
+
+
+def read_wandb(log: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of an offline run, by their type, as W&B's own reader tells them."""
+    line = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for text in done.stdout.splitlines():
+        record = json.loads(text)
+        kept.setdefault(record["type"], []).append(record[record["type"]])
+    return kept
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

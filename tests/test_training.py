@@ -1,6 +1,5 @@
 """Whole runs, as a user gives them: train, kill, resume, skip, evaluate."""
 
-import json
 import os
 import re
 import signal
@@ -372,28 +371,3 @@ def test_bad_data_is_refused_before_a_run_folder_stands(command: Command, tmp_pa
         assert done.returncode == 2, (arguments, done.stderr)
         assert said in done.stderr
         assert not (tmp_path / "outputs").exists()
-
-
-def test_an_offline_wandb_run_is_written_and_closed(process: Command, tmp_path: Path) -> None:
-    arguments = [a for a in TINY if a != "logger=none"]
-    done = process("train", *arguments, "trainer.max_epochs=1", "paths.out=runs")
-    assert done.returncode == 0, done.stderr
-    run = find_run(tmp_path / "runs")
-    (log,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    read = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert read.returncode == 0, read.stderr
-    for key in ("val/knn_top1", "trainer/global_step", "train/loss", "health/rankme"):
-        assert key in read.stdout
-    for key in ("final/knn_top1", "final/flops", "final/views_seen", "final/seconds"):
-        assert key in read.stdout
-    for kind in ("views", "neighbours"):
-        assert list(log.parent.glob(f"files/media/images/{kind}_*.png")), kind
-    assert f"{run.path.name}-record" in read.stdout or "record" in read.stdout
-    for word in ("simclr", "convnet", "digits"):
-        assert f'"{word}"' in read.stdout
-    assert json.dumps(run.path.name)[1:-1] in read.stdout
