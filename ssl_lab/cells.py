@@ -1,9 +1,7 @@
 """From the records of runs to the cells of a table."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -156,6 +154,33 @@ def ranks(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) ->
     return told
 
 
+def against(jobs: list[Job], ours: Known, kept: Known, protocols: list[str], split: str) -> list[str]:
+    """Each figure made here beside the one that was kept, and whether it lies in that one's interval over images."""
+    told = []
+    for job in jobs:
+        here, there = (_lines(known.run(job), protocols, split) for known in (ours, kept))
+        for name in [name for name in here if name in there]:
+            made, was = figure(here[name]), there[name]
+            shown = was.get("shown", ["top1"])[0]
+            low, high = (was["figures"].get(f"{shown}_{end}") for end in ("low", "high"))
+            line = f"{job.row}, seed {job.seed}, {', '.join(name)}: {100 * made:.1f} here, {100 * figure(was):.1f} kept"
+            if low is not None and high is not None:
+                inside = "in" if low <= made <= high else "OUTSIDE"
+                line += f", {inside} {100 * low:.1f} to {100 * high:.1f}"
+            told.append(line)
+    return told
+
+
+def _lines(run: Mapping[str, Any] | None, protocols: list[str], split: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The evaluations of a run, the newest of each kind; those with batch norm recalibrated are of their own."""
+    found = {}
+    for line in run["results"] if run else []:
+        if line["split"] == split and line["protocol"] in protocols:
+            again = ("recalibrated",) if line["name"].endswith(", recalibrated") else ()
+            found[(line["protocol"], *again)] = line
+    return found
+
+
 def costs(runs: list[dict[str, Any]]) -> Cells:
     """How well the pretext question was answered, and what training took, on average over seeds."""
     cells = {}
@@ -198,44 +223,6 @@ def half_width(values: list[float]) -> float:
 def differ(differences: list[float]) -> bool:
     """Whether the 95 % interval of a paired difference excludes zero."""
     return len(differences) > 2 and abs(mean(differences)) > half_width(differences)
-
-
-def columns_of(lines: list[Cells]) -> list[str]:
-    """The columns of all rows, in the order in which they first come."""
-    return list(dict.fromkeys(name for line in lines for name in line))
-
-
-def markdown(lines: list[Cells]) -> str:
-    """The rows as a Markdown table."""
-    columns = columns_of(lines)
-    body = [[line.get(column, "") for column in columns] for line in lines]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *body))
-
-
-def latex(lines: list[Cells]) -> str:
-    """The rows as a LaTeX tabular; it needs the package booktabs."""
-    columns = columns_of(lines)
-    body = [" & ".join(_escaped(line.get(column, "")) for column in columns) + r" \\" for line in lines]
-    head = " & ".join(_escaped(column) for column in columns) + r" \\"
-    parts = [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _escaped(text: str) -> str:
-    for plain, told in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), ("†", r"$\dagger$")):
-        text = text.replace(plain, told)
-    return text
-
-
-def write(stem: Path, lines: list[Cells], text: str) -> None:
-    """The table as `.md`, which is `text`, as `.csv` and as `.tex`."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text(text)
-    stem.with_suffix(".tex").write_text(latex(lines))
-    with stem.with_suffix(".csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns_of(lines))
-        writer.writeheader()
-        writer.writerows(lines)
 
 
 def about(line: Mapping[str, Any], runs: list[dict[str, Any]]) -> bool:

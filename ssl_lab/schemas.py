@@ -78,6 +78,7 @@ class Table:
     at_once: int
     plan: bool
     train: bool
+    anew: bool
     split: Literal["test", "val"]
     save: str | None
     paths: Paths

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.cells import Job, Known, about, markdown, notes, ranks, rows, write
+from ssl_lab.cells import Job, Known, about, against, beside, notes, ranks, rows
 from ssl_lab.config import ConfigError, check, near
 from ssl_lab.pages import runs_page
 from ssl_lab.records import (
@@ -21,6 +21,7 @@ from ssl_lab.records import (
     write_ledger,
 )
 from ssl_lab.schemas import TableRow, TableSpec
+from ssl_lab.sheet import markdown, write
 from ssl_lab.slots import Job as Command
 from ssl_lab.slots import Slots, report, tell
 
@@ -30,7 +31,8 @@ def tabulate(config: dict[str, Any]) -> None:
     spec, out, name = read_spec(config["name"]), Path(config["paths"]["out"]), Path(config["name"]).stem
     jobs = jobs_of(spec, config["seeds"] or spec["seeds"])
     kept = cli.conf().parent / "docs" / "results" / f"{name}.jsonl"
-    known = collect(out, kept)
+    elsewhere = Known([], []) if config["anew"] else read_known(kept)
+    known = collect(out, elsewhere)
     missing = [job for job in jobs if not measured(known.run(job), protocols_of(job, spec), config["split"])]
     tell(f"{spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
@@ -39,10 +41,13 @@ def tabulate(config: dict[str, Any]) -> None:
     code = 0
     if config["train"] and missing:
         code = make(missing, spec, config, out / "tables" / name)
-        known = collect(out, kept)
+        known = collect(out, elsewhere)
     lines = rows(spec, jobs, known, config["split"])
     text = "\n\n".join([f"{spec['title']}; {config['split']} split", markdown(lines), *told(spec, jobs, known, config)])
     tell(text)
+    if config["anew"]:
+        same = against(jobs, known, read_known(kept), [*spec["protocols"], *beside(spec)], config["split"])
+        tell("\n".join([f"Made anew, beside {kept.name} and its 95 % interval over images:", *same]))
     for folder in (out / "tables", *([Path(config["save"])] if config["save"] else [])):
         write(folder / name, lines, f"{text}\n")
     if folders := [run.path for run in finished_folders(out) for job in jobs if same_run(run.config, job.config)]:
@@ -116,11 +121,17 @@ def protocols_of(job: Job, spec: Mapping[str, Any]) -> list[str]:
     return [*spec["protocols"], *(spec["rows"][job.row].get("also") or []), *(["finetune"] if tuned else [])]
 
 
-def collect(out: Path, kept: Path) -> Known:
-    """What lies in a folder of runs, and what was kept of runs made elsewhere."""
-    lines = read_ledger(kept)
-    runs = [line for line in lines if "config" in line] + [summary(run) for run in finished_folders(out)]
-    return Known(runs, [line["baseline"] for line in lines if "baseline" in line] + baseline_results(out))
+def collect(out: Path, elsewhere: Known) -> Known:
+    """What lies in a folder of runs, and what is known of runs made elsewhere."""
+    runs = elsewhere.runs + [summary(run) for run in finished_folders(out)]
+    return Known(runs, elsewhere.baselines + baseline_results(out))
+
+
+def read_known(ledger: Path) -> Known:
+    """What a ledger holds."""
+    lines = read_ledger(ledger)
+    runs = [line for line in lines if "config" in line]
+    return Known(runs, [line["baseline"] for line in lines if "baseline" in line])
 
 
 def measured(run: Mapping[str, Any] | None, protocols: list[str], split: str) -> bool:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import cli
-from ssl_lab.cells import about, markdown, write
+from ssl_lab.cells import about
 from ssl_lab.gains import Row, answer, rows_of
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
+from ssl_lab.sheet import markdown, write
 from ssl_lab.slots import Job, Slots, report, tell
 
 HIDDEN = ("cache", "source", "search", "_target_")  # of a run's data: what its option or the paths say

@@ -8,10 +8,11 @@ import yaml
 from conftest import ROOT, TINY, Command
 
 from ssl_lab import cli, estimate
-from ssl_lab.cells import Known, differ, interval, latex, markdown, notes, ranks, rows, spread
+from ssl_lab.cells import Known, against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.records import read_ledger, same_run
-from ssl_lab.tabulate import combinations, jobs_of, measured, read_spec
+from ssl_lab.sheet import latex, markdown
+from ssl_lab.tabulate import combinations, jobs_of, measured, read_known, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -92,6 +93,17 @@ def test_rows_are_told_apart_by_paired_differences() -> None:
     assert ranks(spec(), jobs, known(two, {0: 0.3}), "val") == []
     assert not differ([0.1, 0.1])
     assert differ([0.1, 0.11, 0.12])
+
+
+def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
+    jobs = jobs_of(spec(), [0, 1])
+    here, kept = (known({("SimCLR", 0): first, ("Rotation", 1): 0.4}, {}) for first in (0.62, 0.6))
+    kept.runs[0]["results"][0]["figures"] |= {"top1_low": 0.58, "top1_high": 0.61}
+    assert against(jobs, here, kept, ["knn"], "val") == [
+        "SimCLR, seed 0, knn: 62.0 here, 60.0 kept, OUTSIDE 58.0 to 61.0",
+        "Rotation, seed 1, knn: 40.0 here, 40.0 kept",
+    ]
+    assert against(jobs, here, kept, ["knn"], "test") == []
 
 
 def test_latex_has_a_line_a_row() -> None:
@@ -187,10 +199,7 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
 def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> None:
     table = read_spec(ledger.stem)
-    lines = read_ledger(ledger)
-    kept = Known(
-        [line for line in lines if "config" in line], [line["baseline"] for line in lines if "baseline" in line]
-    )
+    kept = read_known(ledger)
     jobs = jobs_of(table, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
         made = rows(table, jobs, kept, split)

@@ -1,0 +1,44 @@
+"""A table as Markdown, CSV and LaTeX."""
+
+import csv
+from pathlib import Path
+
+from ssl_lab.cells import Cells
+
+
+def columns_of(lines: list[Cells]) -> list[str]:
+    """The columns of all rows, in the order in which they first come."""
+    return list(dict.fromkeys(name for line in lines for name in line))
+
+
+def markdown(lines: list[Cells]) -> str:
+    """The rows as a Markdown table."""
+    columns = columns_of(lines)
+    body = [[line.get(column, "") for column in columns] for line in lines]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *body))
+
+
+def latex(lines: list[Cells]) -> str:
+    """The rows as a LaTeX tabular; it needs the package booktabs."""
+    columns = columns_of(lines)
+    body = [" & ".join(_escaped(line.get(column, "")) for column in columns) + r" \\" for line in lines]
+    head = " & ".join(_escaped(column) for column in columns) + r" \\"
+    parts = [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*parts, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    for plain, told in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), ("†", r"$\dagger$")):
+        text = text.replace(plain, told)
+    return text
+
+
+def write(stem: Path, lines: list[Cells], text: str) -> None:
+    """The table as `.md`, which is `text`, as `.csv` and as `.tex`."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".md").write_text(text)
+    stem.with_suffix(".tex").write_text(latex(lines))
+    with stem.with_suffix(".csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns_of(lines))
+        writer.writeheader()
+        writer.writerows(lines)
