@@ -14,11 +14,16 @@ from ssl_lab import cli
 from ssl_lab.arguments import parse
 from ssl_lab.build import check_keywords
 from ssl_lab.config import ConfigError, check
+from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import signature
 
 OPTIONS = cli.options()
 PARTS = ("backbone", "projector", "loss", "views", "optim")
-SWAPS = [(group, option) for group in PARTS for option in OPTIONS[group]]
+# One option of each part at a time: enough swaps to meet every option once.
+SWAPS = [
+    {group: option for group, option in zip(PARTS, chosen, strict=True) if option is not None}
+    for chosen in itertools.zip_longest(*(OPTIONS[group] for group in PARTS))
+]
 RECIPES = OPTIONS.get("experiment", [])
 
 
@@ -34,7 +39,8 @@ def problems_of(*overrides: str) -> list[str]:
 )
 def test_every_option_composes(group: str, option: str) -> None:
     taker = {"task": ["method=rotation"], "head": ["method=rotation"], "predictor": ["method=moco_v3"]}
-    cli.compose("train", [*taker.get(group, []), f"{group}={option}"])
+    _, choices = cli.compose("train", [*taker.get(group, []), f"{group}={option}"])
+    assert choices[group] == option
 
 
 @pytest.mark.parametrize("protocol", OPTIONS["protocol"])
@@ -51,16 +57,18 @@ def test_a_recipe_says_what_it_costs(recipe: str) -> None:
     assert re.search(r"Measured: |not yet run here", header)
 
 
-@pytest.mark.parametrize(("recipe", "swap"), list(itertools.product(RECIPES, SWAPS)), ids=str)
-def test_swapping_a_part_of_a_recipe_leaves_nothing_of_the_old_one(recipe: str, swap: tuple[str, str]) -> None:
-    group, option = swap
-    config, choices = cli.compose("train", [f"experiment={recipe}", f"{group}={option}"])
-    assert choices[group] == option
-    alone = OmegaConf.to_container(OmegaConf.load(cli.conf() / group / f"{option}.yaml"))
-    assert set(config["method"][group]) == set(alone)
-    assert config["method"][group]["_target_"] == alone["_target_"]
-    written = {key: value for key, value in alone.items() if not re.search(r"\$\{", str(value))}
-    assert {key: config["method"][group][key] for key in written} == written
+@pytest.mark.parametrize("swaps", SWAPS, ids=lambda swaps: "-".join(swaps.values()))
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_swapping_the_parts_of_a_recipe_leaves_nothing_of_the_old_ones(recipe: str, swaps: dict[str, str]) -> None:
+    overrides = [f"{group}={option}" for group, option in swaps.items()]
+    config, choices = cli.compose("train", [f"experiment={recipe}", *overrides])
+    for group, option in swaps.items():
+        assert choices[group] == option
+        alone = OmegaConf.to_container(OmegaConf.load(cli.conf() / group / f"{option}.yaml"))
+        assert set(config["method"][group]) == set(alone)
+        assert config["method"][group]["_target_"] == alone["_target_"]
+        written = {key: value for key, value in alone.items() if not re.search(r"\$\{", str(value))}
+        assert {key: config["method"][group][key] for key in written} == written
 
 
 def test_a_recipe_writes_no_value_below_a_part() -> None:
@@ -105,7 +113,7 @@ def test_a_key_that_no_target_takes_is_refused_with_the_near_one() -> None:
 def test_a_typing_error_inside_a_recipe_file_is_found(tmp_path: Path) -> None:
     config, _ = cli.compose("train", [])
     config["method"]["loss"]["temprature"] = config["method"]["loss"].pop("temperature")
-    assert any("temprature" in problem for problem in check(config, cli._SCHEMAS["train"]))
+    assert any("temprature" in problem for problem in check(config, SCHEMAS["train"]))
 
 
 def test_signatures_read_from_source_agree_with_python() -> None:

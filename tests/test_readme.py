@@ -4,9 +4,11 @@ import re
 import shlex
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from ssl_lab import cli
+from ssl_lab.arguments import parse
 from ssl_lab.search import planned
 
 TEXT = (ROOT / "README.md").read_text()
@@ -19,12 +21,16 @@ def test_commands_compose(name: str, arguments: str) -> None:
     if name == "search":
         planned(shlex.split(arguments))
         return
-    words = [word for word in shlex.split(arguments, comments=True) if not word.startswith("--")]
-    multirun = "--multirun" in arguments
-    for word in words:
-        values = word.split("=", 1)[1].split(",") if multirun else [None]
-        for value in values:
-            cli.compose(name, [word if value is None else f"{word.split('=')[0]}={value}"] if multirun else words)
+    words = [word for word in shlex.split(arguments, comments=True) if word not in ("--help", "--plan")]
+    for overrides in parse(words).jobs():
+        config, choices = cli.compose(name, overrides)
+        for key, value in (word.split("=", 1) for word in overrides):
+            if key == "protocol":
+                assert list(config["protocols"]) == re.findall(r"\w+", value)
+            elif key in choices:
+                assert str(choices[key]) == value
+            elif key in config:
+                assert config[key] == yaml.safe_load(value)
 
 
 def test_targets_exist() -> None:
