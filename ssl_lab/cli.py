@@ -105,11 +105,14 @@ def compose(name: str, overrides: list[str], folder: Path | None = None) -> tupl
 
     folder: of the user's own options, beside those of `conf/`. Raises ConfigError with all problems.
     """
-    _refuse(override_problems(name, overrides, folder))
-    with _plainly():
-        config = _compose(name, overrides, folder)
-        choices = dict(config.hydra.runtime.choices)
-        return checked(name, config), choices
+    try:
+        with _plainly():
+            config = _compose(name, overrides, folder)
+            choices = dict(config.hydra.runtime.choices)
+            return checked(name, config), choices
+    except ConfigError:
+        _refuse(override_problems(name, overrides, folder))  # Hydra names the first alone, and nothing near it
+        raise
 
 
 @contextmanager
