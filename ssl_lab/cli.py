@@ -12,6 +12,7 @@ from typing import Any
 
 from ssl_lab.arguments import Line, parse
 from ssl_lab.config import ConfigError, check, near
+from ssl_lab.say import say
 from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import PACKAGE
 
@@ -44,9 +45,9 @@ def main() -> None:
         else:
             enter(command, module.run)
     elif command in ("--help", "-h"):
-        _say("usage: ssl-lab COMMAND [group=option …] [key=value …]\n")
-        _say("\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items()))
-        _say("\nssl-lab COMMAND --help lists its groups and options.")
+        say("usage: ssl-lab COMMAND [group=option …] [key=value …]\n")
+        say("\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items()))
+        say("\nssl-lab COMMAND --help lists its groups and options.")
     else:
         _fail([f"ssl-lab {command}: no such command; {near(command, list(COMMANDS))}"])
 
@@ -59,7 +60,7 @@ def enter(name: str, run: Run) -> None:
     with messages():
         line = parse(sys.argv[1:])
         if "--help" in line.flags:
-            _say(help_text(name))
+            say(help_text(name))
         elif line.flags:
             with _plainly():
                 for overrides in line.jobs():
@@ -237,10 +238,6 @@ def _through_hydra(name: str, run: Run, line: Line) -> None:
 
 def _plain(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 def _fail(problems: list[str]) -> None:

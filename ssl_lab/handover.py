@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssl_lab.nn import Encoder, ResNet, TimmBackbone
 from ssl_lab.records import find_run, load_encoder
+from ssl_lab.say import say
 
 LIMIT = 1e-4  # between the features here and there, as a part of the largest
 
@@ -169,8 +170,3 @@ LAYOUTS: dict[str, Callable[[Encoder, Mapping[str, Any], Path, Tensor], tuple[Te
     "timm": timm_layout,
     "huggingface": huggingface_layout,
 }
-
-
-def say(text: str) -> None:
-    """A line for the user."""
-    print(text, flush=True)  # noqa: T201  # the command's own output

@@ -23,6 +23,9 @@ from ssl_lab.records import (
     save_encoder,
 )
 from ssl_lab.run import Run, make_method, make_trainer
+from ssl_lab.say import say
+
+say_once = rank_zero_only(say)  # of the processes that train together the first speaks
 
 
 def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
@@ -33,7 +36,9 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
 def begin(run: Run, choices: dict[str, Any]) -> None:
     """Train a run that stands, here or in processes of its own, unless it is finished."""
     if run.folder.finished:
-        say(f"{run.folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={run.folder.path}")
+        say_once(
+            f"{run.folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={run.folder.path}"
+        )
     elif run.place.size == 1 and run.hardware.devices > 1:
         try:
             distributed.in_processes(run.hardware.devices, train_rank, run.config, choices)
@@ -70,7 +75,7 @@ def train(run: Run) -> None:
     if run.place.size > 1:
         share_batch_norms(method)
     with folder.lock() if run.place.first else nullcontext():
-        checkpoint = newest_intact(folder.checkpoints, say)
+        checkpoint = newest_intact(folder.checkpoints, say_once)
         if run.place.first:
             announce(run, method, checkpoint)
             facts = {"seed": config["seed"], "data": data.facts, "precision": run.hardware.precision}
@@ -80,7 +85,7 @@ def train(run: Run) -> None:
             trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except Interrupted as interrupted:
             wandb.finish()
-            say(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
+            say_once(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
             raise SystemExit(interrupted.code) from None
         except Exception as error:
             if run.place.first:
@@ -109,18 +114,18 @@ def announce(run: Run, method: Method, checkpoint: Path | None) -> None:
     data, processes = run.data, run.place.size
     rate = method.optim.effective_lr(data.batch_size)
     shared = f" ({data.batch_size // processes} a process)" if processes > 1 else ""
-    say(f"run      {run.folder.path}")
-    say(f"data     {data.description}")
-    say(
+    say_once(f"run      {run.folder.path}")
+    say_once(f"data     {data.description}")
+    say_once(
         f"trainer  {run.hardware}; batch {data.batch_size}{shared}, learning rate {rate:g} "
         f"({method.optim.lr_scaling} scaling)"
     )
     for remark in method.remarks(len(data.pretrain), run.settings["accumulate_grad_batches"]):
-        say(f"note     {remark}")
+        say_once(f"note     {remark}")
     if data.train.labels is None:
-        say("labels   none: the probes that need them are off")
+        say_once("labels   none: the probes that need them are off")
     if checkpoint is not None:
-        say(f"resumes  {checkpoint}")
+        say_once(f"resumes  {checkpoint}")
 
 
 def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
@@ -145,8 +150,8 @@ def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
     keep_record(trainer, folder)
     wandb.finish()  # so that the next run of a sweep begins its own
     knn = f", kNN {100 * figures['val/knn_top1']:.1f} % on validation" if "val/knn_top1" in figures else ""
-    say(f"finished in {duration(seconds)}{knn}: {folder.path}")
-    say(f"next: python -m ssl_lab.evaluate run={folder.path}")
+    say_once(f"finished in {duration(seconds)}{knn}: {folder.path}")
+    say_once(f"next: python -m ssl_lab.evaluate run={folder.path}")
 
 
 def keep_record(trainer: Trainer, folder: RunFolder) -> None:
@@ -157,9 +162,3 @@ def keep_record(trainer: Trainer, folder: RunFolder) -> None:
             for file in ("run.json", "config.yaml", "metrics.jsonl"):
                 artifact.add_file(str(folder.path / file))
             logger.experiment.log_artifact(artifact)
-
-
-@rank_zero_only
-def say(text: str) -> None:
-    """A line for the user."""
-    print(text, flush=True)  # noqa: T201  # the command's own output

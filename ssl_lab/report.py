@@ -9,7 +9,7 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
 
     from ssl_lab.pages import run_page, runs_page
     from ssl_lab.records import baseline_results, find_run, run_folders
-    from ssl_lab.slots import tell
+    from ssl_lab.say import say
 
     if (config["run"] is None) == (config["runs"] is None):
         raise ValueError("run, runs: give one of them: run=<folder of a run>, or runs='outputs/<experiment>/*'")
@@ -23,7 +23,7 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
         content = runs_page(run_folders(config["runs"]), to)
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(content)
-    tell(f"{to} ({len(content) / 1e6:.1f} MB): open it in a browser")
+    say(f"{to} ({len(content) / 1e6:.1f} MB): open it in a browser")
 
 
 if __name__ == "__main__":

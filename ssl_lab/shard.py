@@ -10,7 +10,7 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     from ssl_lab.build import build
     from ssl_lab.data import ImageData, ShardSource, write_shards
     from ssl_lab.data.store import resolve
-    from ssl_lab.slots import tell
+    from ssl_lab.say import say
 
     if config["pictures"] < 1:
         raise ValueError(f"pictures={config['pictures']}: a tar holds at least 1; 10000 is usual")
@@ -20,7 +20,7 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     search = Path(data.search).expanduser() if data.search else None
     files = write_shards(resolve(data.source, data.root, search), Path(config["to"]).expanduser(), config["pictures"])
     place = files[0].parent
-    tell(f"{len(files)} tars in {place}\nnext: python -m ssl_lab.train data=webdataset data.root={place}")
+    say(f"{len(files)} tars in {place}\nnext: python -m ssl_lab.train data=webdataset data.root={place}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ssl_lab.say import say
+
 
 class Job(NamedTuple):
     """What is to be run: `python -m ssl_lab.<command> <words>` for each line, as long as these succeed."""
@@ -162,14 +164,14 @@ def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:
     """Say how the jobs ended; the code to exit with: 0 when all went well, else 1, or 128 and the signal."""
     failed = [outcome for outcome in outcomes if outcome.code not in (0, None)]
     waiting = sum(outcome.code is None for outcome in outcomes)
-    tell(f"{sum(outcome.code == 0 for outcome in outcomes)} of {len(outcomes)} done")
+    say(f"{sum(outcome.code == 0 for outcome in outcomes)} of {len(outcomes)} done")
     if slots.asked:
-        tell(f"{len(failed)} were running and saved, {waiting} had not started: the same command goes on from there")
+        say(f"{len(failed)} were running and saved, {waiting} had not started: the same command goes on from there")
         return 128 + slots.asked
     for outcome in failed:
-        tell(f"  failed ({outcome.code})  {outcome.name}: {outcome.last_line}\n    see {outcome.log}")
+        say(f"  failed ({outcome.code})  {outcome.name}: {outcome.last_line}\n    see {outcome.log}")
     if waiting:
-        tell(f"  {waiting} were not started")
+        say(f"  {waiting} were not started")
     return 1 if failed or waiting else 0
 
 
@@ -177,12 +179,6 @@ def slots_for(devices: int | str) -> int:
     """Jobs at a time where each takes so many devices: as the GPUs allow; without GPUs two, for two cores and more."""
     each = devices if isinstance(devices, int) else len(_gpus()) or 1
     return max(1, (len(_gpus()) or min(2, os.cpu_count() or 1)) // each)
-
-
-def tell(text: str) -> None:
-    """A line for the user."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def environment(slot: int, count: int) -> dict[str, str]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ssl_lab.arguments import Range
 from ssl_lab.records import read_metrics
-from ssl_lab.slots import Outcome, environment, tell
+from ssl_lab.say import say
+from ssl_lab.slots import Outcome, environment
 
 POLL = 1.0  # seconds between looks at what a run has logged
 Axes = Mapping[str, list[str] | Range]
@@ -82,7 +83,7 @@ class Search:
                 signal.signal(number, handler)
         self.rank()
         if self.stopped:
-            tell("the running trials have saved: the same command goes on from there")
+            say("the running trials have saved: the same command goes on from there")
             raise SystemExit(128 + self.stopped)
 
     def trial(self, slot: int) -> None:
@@ -96,22 +97,22 @@ class Search:
             own = [f"{key}={suggest(trial, key, choices)}" for key, choices in self.axes.items()]
         log = self.folder / "logs" / f"{trial.number:03d}.log"
         log.parent.mkdir(exist_ok=True)
-        tell(f"  trial {trial.number}: {' '.join(own)}")
+        say(f"  trial {trial.number}: {' '.join(own)}")
         code, pruned = self._train(slot, trial, log, [*self.words, *own])
         figures = figures_of(log, self.asked["figure"])
         if self.stopped:  # stays as running, and is gone on with
             return
         states = optuna.trial.TrialState
         if pruned:
-            self.study.tell(trial, state=states.PRUNED)
-            tell(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
+            self.study.say(trial, state=states.PRUNED)
+            say(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
         elif code or not figures:
-            self.study.tell(trial, state=states.FAIL)
+            self.study.say(trial, state=states.FAIL)
             why = Outcome("", code, log, 0.0).last_line if code else f"logged no {self.asked['figure']}"
-            tell(f"  trial {trial.number}: failed ({code}), see {log}: {why}")
+            say(f"  trial {trial.number}: failed ({code}), see {log}: {why}")
         else:
-            self.study.tell(trial, figures[-1])
-            tell(f"  trial {trial.number}: {figures[-1]:.4f}")
+            self.study.say(trial, figures[-1])
+            say(f"  trial {trial.number}: {figures[-1]:.4f}")
 
     def _train(self, slot: int, trial: Any, log: Path, words: list[str]) -> tuple[int, bool]:
         """Its exit code, and whether it was stopped because others do better."""
@@ -146,7 +147,7 @@ class Search:
             words = " ".join(word for word in self.words if not word.startswith("paths.out="))
             text += f"\nbest: python -m ssl_lab.train {words} {chosen}"
         (self.folder / "search.md").write_text(f"{text}\n")
-        tell(text)
+        say(text)
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.stopped = number

@@ -20,10 +20,11 @@ from ssl_lab.records import (
     summary,
     write_ledger,
 )
+from ssl_lab.say import say
 from ssl_lab.schemas import TableRow, TableSpec
 from ssl_lab.sheet import markdown, write
 from ssl_lab.slots import Job as Command
-from ssl_lab.slots import Slots, report, tell
+from ssl_lab.slots import Slots, report
 
 
 def tabulate(config: dict[str, Any]) -> None:
@@ -34,7 +35,7 @@ def tabulate(config: dict[str, Any]) -> None:
     elsewhere = Known([], []) if config["anew"] else read_known(kept)
     known = collect(out, elsewhere)
     missing = [job for job in jobs if not measured(known.run(job), protocols_of(job, spec), config["split"])]
-    tell(f"{spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
+    say(f"{spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
         plan(missing, known, spec, config["at_once"])
         return
@@ -44,16 +45,16 @@ def tabulate(config: dict[str, Any]) -> None:
         known = collect(out, elsewhere)
     lines = rows(spec, jobs, known, config["split"])
     text = "\n\n".join([f"{spec['title']}; {config['split']} split", markdown(lines), *told(spec, jobs, known, config)])
-    tell(text)
+    say(text)
     if config["anew"]:
         same = against(jobs, known, read_known(kept), [*spec["protocols"], *beside(spec)], config["split"])
-        tell("\n".join([f"Made anew, beside {kept.name} and its 95 % interval over images:", *same]))
+        say("\n".join([f"Made anew, beside {kept.name} and its 95 % interval over images:", *same]))
     for folder in (out / "tables", *([Path(config["save"])] if config["save"] else [])):
         write(folder / name, lines, f"{text}\n")
     if folders := [run.path for run in finished_folders(out) for job in jobs if same_run(run.config, job.config)]:
         page = out / "tables" / f"{name}.html"
         page.write_text(runs_page(folders, page))
-        tell(f"\n{page}: open it in a browser")
+        say(f"\n{page}: open it in a browser")
     if config["save"]:
         runs = [run for job in jobs if (run := known.run(job)) is not None]
         ledger = [*runs, *({"baseline": line} for line in known.baselines if about(line, runs))]
@@ -149,17 +150,17 @@ def plan(jobs: list[Job], known: Known, spec: Mapping[str, Any], at_once: int) -
     for job in jobs:
         words = " ".join(job.overrides)
         if known.run(job) is not None:
-            tell(f"  measure  {words}")
+            say(f"  measure  {words}")
             continue
         if job.row not in each:
             each[job.row] = seconds(job.config, spec.get("images"))
         took = each[job.row]
         total, unknown = total + (took or 0.0), unknown + (took is None)
-        tell(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
+        say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
     if total:
-        tell(f"about {duration(total / at_once)} of training, {at_once} at a time, each as fast as alone")
+        say(f"about {duration(total / at_once)} of training, {at_once} at a time, each as fast as alone")
     if unknown:
-        tell(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
+        say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
 
 def make(jobs: list[Job], spec: Mapping[str, Any], config: Mapping[str, Any], logs: Path) -> int:

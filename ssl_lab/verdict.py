@@ -9,8 +9,9 @@ from ssl_lab.cells import about
 from ssl_lab.gains import Row, answer, rows_of
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
+from ssl_lab.say import say
 from ssl_lab.sheet import markdown, write
-from ssl_lab.slots import Job, Slots, report, tell
+from ssl_lab.slots import Job, Slots, report
 
 HIDDEN = ("cache", "source", "search", "_target_")  # of a run's data: what its option or the paths say
 
@@ -24,14 +25,14 @@ def verdict(config: dict[str, Any], words: list[str]) -> None:
     run = pretrained(words, Path(config["paths"]["out"]))
     labelled = run.record["data"]["classes"] > 0
     jobs = list(comparisons(run, config, places) if labelled else looks(run, places))
-    tell(f"{run.path}: {len(jobs)} evaluations")
+    say(f"{run.path}: {len(jobs)} evaluations")
     slots = Slots(config["worth"]["at_once"], run.path / "worth")
     if code := report(slots, slots.run(jobs)):
         raise SystemExit(code)
     if labelled:
         tell_gains(run, config["worth"]["amounts"], results(run, config, asked_by(jobs)))
     else:
-        tell(
+        say(
             "These images have no labels, so nothing can be said of quality: see the map, the neighbours, the clusters "
             f"and the health figures in\n{run.path / 'report.html'}"
         )
@@ -118,7 +119,7 @@ def tell_gains(run: RunFolder, amounts: list[float], lines: list[dict[str, Any]]
     write(run.path / "worth" / "worth", cells, text)
     page = run.path / "worth" / "worth.html"
     page.write_text(worth_page(run, rows, said))
-    tell(f"\n{text}\n{page}: open it in a browser")
+    say(f"\n{text}\n{page}: open it in a browser")
 
 
 def table(rows: Sequence[Row]) -> list[dict[str, str]]:

@@ -62,12 +62,12 @@ def compare(folders: Sequence[Path], to: Path) -> None:
     if not folders:
         return
     from ssl_lab.pages import ranking, runs_page
-    from ssl_lab.slots import tell
+    from ssl_lab.say import say
 
     if lines := ranking(folders):
-        tell("\n".join(["kNN on validation, %:", *lines]))
+        say("\n".join(["kNN on validation, %:", *lines]))
     (to / "report.html").write_text(runs_page(folders, to / "report.html"))
-    tell(f"page  {to / 'report.html'}")
+    say(f"page  {to / 'report.html'}")
 
 
 def name_of(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
