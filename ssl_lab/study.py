@@ -104,14 +104,14 @@ class Search:
             return
         states = optuna.trial.TrialState
         if pruned:
-            self.study.say(trial, state=states.PRUNED)
+            self.study.tell(trial, state=states.PRUNED)
             say(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
         elif code or not figures:
-            self.study.say(trial, state=states.FAIL)
+            self.study.tell(trial, state=states.FAIL)
             why = Outcome("", code, log, 0.0).last_line if code else f"logged no {self.asked['figure']}"
             say(f"  trial {trial.number}: failed ({code}), see {log}: {why}")
         else:
-            self.study.say(trial, figures[-1])
+            self.study.tell(trial, figures[-1])
             say(f"  trial {trial.number}: {figures[-1]:.4f}")
 
     def _train(self, slot: int, trial: Any, log: Path, words: list[str]) -> tuple[int, bool]:
