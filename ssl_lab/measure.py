@@ -27,6 +27,7 @@ from ssl_lab.records import (
     results_markdown,
     results_table,
     same_evaluation,
+    write_ledger,
 )
 from ssl_lab.types import Result
 
@@ -36,7 +37,7 @@ def measure(config: dict[str, Any]) -> None:
     folder = run_of(config)
     picked = hardware.pick(config["accelerator"], precision=config["precision"])
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-    tables = []
+    tables, shown = [], []
     for node in config.get("sets", {}).values() or [config.get("data")]:
         data = open_data(folder, node, config["paths"])
         sets = evaluation_sets(data, config["split"])
@@ -44,11 +45,13 @@ def measure(config: dict[str, Any]) -> None:
         title = f"{data.description}; {len(sets.test):,} images of the {config['split']} split"
         console.print(results_table(lines, title))
         tables.append(results_markdown(lines, title))
+        shown += [{"title": title, **line} for line in lines]
         console.print(f"run   {home.path}", markup=False)
     if config["save"] is not None:
         file = Path(config["save"])
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("\n".join(tables))
+        write_ledger(file.with_suffix(".jsonl"), shown)
     console.print("next: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False)
 
 

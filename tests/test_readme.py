@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,10 +10,12 @@ from conftest import ROOT
 
 from ssl_lab import cli
 from ssl_lab.arguments import parse
+from ssl_lab.records import read_ledger, results_markdown
 from ssl_lab.search import planned
 
 TEXT = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+PROTOCOLS = sorted((ROOT / "docs" / "results" / "protocols").glob("*.jsonl"))
 COMMANDS = sorted(set(re.findall(r"python -m ssl_lab\.(\w+) ([^\n`]*)", TEXT)))
 
 
@@ -31,6 +34,13 @@ def test_commands_compose(name: str, arguments: str) -> None:
                 assert str(choices[key]) == value
             elif key in config:
                 assert config[key] == yaml.safe_load(value)
+
+
+@pytest.mark.parametrize("ledger", PROTOCOLS, ids=lambda file: file.stem)
+def test_the_tables_of_protocols_are_those_of_their_lines(ledger: Path) -> None:
+    lines = read_ledger(ledger)
+    _, table, _ = results_markdown(lines, lines[0]["title"]).split("\n\n")
+    assert table in TEXT
 
 
 def test_targets_exist() -> None:

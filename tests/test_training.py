@@ -20,7 +20,7 @@ from ssl_lab.data import ImageSet, datamodule
 from ssl_lab.measure import measure
 from ssl_lab.nn import ConvNet, ResNet
 from ssl_lab.pretrain import pretrain
-from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics, read_results
+from ssl_lab.records import HashedCheckpointIO, find_run, read_ledger, read_metrics, read_results
 
 METHODS = cli.options()["method"]
 
@@ -66,7 +66,10 @@ def test_one_command_measures_on_several_sets(command: Command, tmp_path: Path) 
     done = command("evaluate", *weights, *knn, *photos, "save=tables/two.md")
     assert done.returncode == 0, done.stderr
     saved = (tmp_path / "tables/two.md").read_text()
-    assert [line for line in saved.splitlines() if line.startswith("| encoder")] == ["| encoder | knn top-1 % |"] * 2
+    assert [line for line in saved.splitlines() if line.startswith("| encoder")] == ["| encoder | x.pth |"] * 2
+    lines = read_ledger(tmp_path / "tables/two.jsonl")
+    assert [f"| knn top-1 % | {100 * line['figures']['top1']:.1f} |" in saved for line in lines] == [True, True]
+    assert all(line["title"] in saved for line in lines)
     assert "digits, 32 px, 10 classes" in done.stdout
     assert "photos, 16 px, 8 classes" in done.stdout
     masks = ("sets.masks.root=streets", "sets.masks.source.classes=[sky,ground]", "sets.masks.store_size=16")

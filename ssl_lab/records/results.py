@@ -44,9 +44,10 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 
 def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
-    """The same as Markdown."""
+    """The same as Markdown, a row a figure: many protocols make a long page, not a wide one."""
     head, rows = cells(lines)
-    drawn = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    first, *figures = zip(head, *rows, strict=True)
+    drawn = ["| " + " | ".join(row) + " |" for row in (first, ["---"] * len(first), *figures)]
     return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in settings(lines))]) + "\n"
 
 
