@@ -1,7 +1,6 @@
 """An image as a bag of its patches."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,6 +43,6 @@ def bag(
     """
     size = subject.sets.test.gather(torch.arange(1)).shape[-1]
     encoder = BagOfPatches(subject.encoder, patches, scale, size, seed)
-    found = logistic(replace(subject, encoder=encoder, _features={}), penalties, max_iterations)
+    found = logistic(subject.of(encoder), penalties, max_iterations)
     settings = found.settings | {"views": f"{patches} patches", "scale": scale, "seed": seed}
     return Result("bag", found.figures, settings)

@@ -46,12 +46,17 @@ class Standardise(NamedTuple):
         return (features - self.mean) / self.std
 
 
-class Chosen(NamedTuple):
-    """The classifier of the best penalty."""
+class Probe(NamedTuple):
+    """The classifier of the best penalty, behind the standardising that it was fitted with."""
 
+    standardise: Standardise
     classifier: Classifier
     penalty: float
     accuracy: float  # where the penalty was chosen
+
+    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The class of the largest logit."""
+        return self.classifier.predict(self.standardise(features))
 
 
 def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_iterations: int = 200) -> Result:
@@ -62,12 +67,9 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
     `sets.select`; ties go to the larger.
     """
     sets = subject.sets
-    num_classes = len(sets.classes)
-    standardise = Standardise.of(subject.features(sets.fit))
-    train, select, test = (standardise(subject.features(s)) for s in (sets.fit, sets.select, sets.test))
-    given = (train, subject.labels(sets.fit), select, subject.labels(sets.select))
-    chosen = choose(*given, num_classes, penalties, max_iterations)
-    figures = scores(chosen.classifier.predict(test), subject.labels(sets.test), num_classes)
+    probe = probe_of(subject, penalties, max_iterations)
+    predicted = probe.predict(subject.features(sets.test))
+    figures = scores(predicted, subject.labels(sets.test), len(sets.classes))
     settings = {
         "penalties": list(penalties),
         "max_iterations": max_iterations,
@@ -75,7 +77,18 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
         "chosen_on": len(sets.select),
         "views": "clean",
     }
-    return Result("logistic", {**figures, "select_top1": chosen.accuracy, "penalty": chosen.penalty}, settings)
+    return Result("logistic", {**figures, "select_top1": probe.accuracy, "penalty": probe.penalty}, settings)
+
+
+def probe_of(subject: Subject, penalties: Sequence[float], max_iterations: int) -> Probe:
+    """The probe on clean features, fitted once for all protocols that read it."""
+
+    def make() -> Probe:
+        sets = subject.sets
+        train, select = ((subject.features(s), subject.labels(s)) for s in (sets.fit, sets.select))
+        return choose(*train, *select, len(sets.classes), penalties, max_iterations)
+
+    return subject.once(("probe", *penalties, max_iterations), make)
 
 
 def choose(
@@ -86,15 +99,17 @@ def choose(
     num_classes: int,
     penalties: Sequence[float],
     max_iterations: int,
-) -> Chosen:
+) -> Probe:
     """The classifier of `train` whose penalty does best on `select`. Raises ValueError when there is no penalty."""
-    best: Chosen | None = None
+    standardise = Standardise.of(train)
+    train, select = standardise(train), standardise(select)
+    best: Probe | None = None
     start: Classifier | None = None
     for penalty in sorted(penalties, reverse=True):  # from the smoothest problem on, each starts from the last
         start = fit(train, train_labels, num_classes, penalty, max_iterations, start)
         accuracy = start.accuracy(select, select_labels)
         if best is None or accuracy > best.accuracy:
-            best = Chosen(start, penalty, accuracy)
+            best = Probe(standardise, start, penalty, accuracy)
     if best is None:
         raise ValueError("protocols.logistic.penalties is empty; give at least one, such as [0.001]")
     return best

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
-from ssl_lab.evaluation.logistic import PENALTIES, Standardise, choose
+from ssl_lab.evaluation.logistic import PENALTIES, probe_of
 from ssl_lab.evaluation.subject import LabelledImages, Subject
 from ssl_lab.types import Result
 
@@ -55,18 +55,17 @@ def robust(
             f"protocols.robust: corruptions={unknown or list(corruptions)}, severities={list(severities)}; allowed: "
             f"{', '.join(CORRUPTIONS)}, and severities from 1 to 5"
         )
-    sets, num_classes = subject.sets, len(subject.sets.classes)
-    standardise = Standardise.of(subject.features(sets.fit))
-    train, select, test = (standardise(subject.features(s)) for s in (sets.fit, sets.select, sets.test))
+    sets, probe = subject.sets, probe_of(subject, penalties, max_iterations)
     labels = subject.labels(sets.test)
-    given = (train, subject.labels(sets.fit), select, subject.labels(sets.select))
-    probe = choose(*given, num_classes, penalties, max_iterations).classifier
-    figures = {"clean": probe.accuracy(test, labels)}
+
+    def accuracy(features: Float[Tensor, "n d"]) -> float:
+        return float((probe.predict(features) == labels).float().mean())
+
+    figures = {"clean": accuracy(subject.features(sets.test))}
     for name in corruptions:
         found = []
         for severity in severities:
-            features = standardise(subject.extract(Corrupted(sets.test, name, severity)))
-            found.append(probe.accuracy(features, labels))
+            found.append(accuracy(subject.extract(Corrupted(sets.test, name, severity))))
             figures[f"{name}_{severity}"] = found[-1]
         figures[name] = mean(found)
     figures["corrupted"] = mean(figures[name] for name in corruptions)

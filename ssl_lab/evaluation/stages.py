@@ -1,14 +1,13 @@
 """What each stage of a backbone knows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ssl_lab.evaluation.logistic import PENALTIES, Standardise, choose
+from ssl_lab.evaluation.logistic import PENALTIES, choose
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import NotApplicable, Subject
 from ssl_lab.types import Result
@@ -38,19 +37,17 @@ def stages(
         raise NotApplicable(f"protocol=stages: {type(encoder).__name__} has no stages")
     widths = [channels * grid**2 for channels in encoder.backbone.stage_channels]
     sets, num_classes = subject.sets, len(subject.sets.classes)
-    every = replace(subject, encoder=PooledStages(encoder, grid), _features={})
+    every = subject.of(PooledStages(encoder, grid))
     parts = [every.features(s).split(widths, dim=1) for s in (sets.fit, sets.select, sets.test)]
     labels = [subject.labels(s) for s in (sets.fit, sets.select, sets.test)]
     figures: dict[str, Any] = {}
     best = -1.0
     for i, (train, select, test) in enumerate(zip(*parts, strict=True), start=1):
-        standardise = Standardise.of(train)
-        given = (standardise(train), labels[0], standardise(select), labels[1])
-        chosen = choose(*given, num_classes, penalties, max_iterations)
-        found = scores(chosen.classifier.predict(standardise(test)), labels[2], num_classes)
+        probe = choose(train, labels[0], select, labels[1], num_classes, penalties, max_iterations)
+        found = scores(probe.predict(test), labels[2], num_classes)
         figures[f"stage{i}_top1"] = found["top1"]
-        if chosen.accuracy > best:
-            best, figures["top1"], figures["best_stage"] = chosen.accuracy, found["top1"], i
+        if probe.accuracy > best:
+            best, figures["top1"], figures["best_stage"] = probe.accuracy, found["top1"], i
     settings = {"grid": grid, "penalties": list(penalties), "max_iterations": max_iterations, "views": "clean"}
     settings |= {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
     return Result("stages", figures, settings, tuple(f"stage{i}_top1" for i in range(1, len(widths) + 1)))

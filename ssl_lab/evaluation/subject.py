@@ -1,11 +1,14 @@
 """What a protocol evaluates: an encoder, and the sets it is measured on."""
 
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Made = TypeVar("Made")
 
 
 class NotApplicable(ValueError):  # noqa: N818  # for a baseline no error
@@ -51,7 +54,7 @@ class Sets:
 
 @dataclass
 class Subject:
-    """An encoder with the features it gives, made once however many protocols read them.
+    """An encoder with its features and what is fitted on them, made once however many protocols ask.
 
     precision: "32-true" or "bf16-mixed", of the passes through the backbone.
     """
@@ -61,13 +64,22 @@ class Subject:
     device: torch.device
     precision: str = "32-true"
     batch_size: int = 512
-    _features: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made when it is first asked for by this key."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    def of(self, encoder: nn.Module) -> "Subject":
+        """Another encoder on the same sets."""
+        return replace(self, encoder=encoder, _made={})
 
     def features(self, images: LabelledImages) -> Float[Tensor, "n d"]:
         """Features of a set, in float32 on the device."""
-        if id(images) not in self._features:
-            self._features[id(images)] = self.extract(images)
-        return self._features[id(images)]
+        return self.once(("features", id(images)), lambda: self.extract(images))
 
     def extract(self, images: LabelledImages) -> Float[Tensor, "n d"]:
         """The same, made anew and not kept."""
