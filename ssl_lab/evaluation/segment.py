@@ -76,23 +76,13 @@ def segment(
     if not hasattr(subject.encoder, "stages"):
         raise NotApplicable(f"protocol=segment: {type(subject.encoder).__name__} has no stages")
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
-    num_classes, test = len(subject.sets.classes), subject.sets.test
     fit, held = divide(subject.sets, amount, draw)
+    test = subject.sets.test
 
     def train(rate: float) -> Segmenter:
         torch.manual_seed(seed)
-        network = Segmenter(subject.encoder, head, num_classes, frozen).to(subject.device).train()
-        own = [{"params": list(network.head.parameters()), "lr": rate * head_rate}]
-        descend(
-            network,
-            own if frozen else groups(network.encoder.backbone, network.head, rate, head_rate, layer_decay),
-            Augmented(
-                fit, masks_of(fit, side(subject.encoder, fit)), side(subject.encoder, fit), recipe, subject.device
-            ),
-            lambda view, classes: loss(network, view, classes, subject),
-            recipe,
-        )
-        return network
+        network = Segmenter(subject.encoder, head, len(subject.sets.classes), frozen)
+        return trained(network, subject, fit, recipe, (rate, head_rate, layer_decay))
 
     best = tuned("segment", rates, train, lambda network: miou(confusions(network, held, subject, batch_size)))
     found = confusions(best.network, test, subject, batch_size)
@@ -101,6 +91,19 @@ def segment(
     settings |= {"head_rate": head_rate, "layer_decay": layer_decay, "amount": amount, "draw": draw}
     settings |= {"fitted_on": len(fit), "chosen_on": len(held), "side": side(subject.encoder, test)}
     return Result("segment", figures, settings, ("miou", "pixel_accuracy"))
+
+
+def trained(
+    network: Segmenter, subject: Subject, images: LabelledImages, recipe: Recipe, rates: tuple[float, float, float]
+) -> Segmenter:
+    """The same network, trained on these images, of a frozen one the head alone; rates: as of `groups`."""
+    network.to(subject.device).train()
+    top, *below = groups(network.encoder.backbone, network.head, *rates)
+    size = side(network.encoder, images)
+    batches = Augmented(images, masks_of(images, size), size, recipe, subject.device)
+    learned = [top] if network.frozen else [top, *below]
+    descend(network, learned, batches, lambda view, classes: loss(network, view, classes, subject), recipe)
+    return network
 
 
 def divide(sets: Sets, amount: float | None, draw: int) -> tuple[LabelledImages, LabelledImages]:
