@@ -1,5 +1,9 @@
 """Tables: the runs they need are made once, and their cells say what was measured."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ from conftest import ROOT, TINY, Command
 from ssl_lab import cli, estimate
 from ssl_lab.cells import Known, against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
-from ssl_lab.records import read_ledger, same_run
+from ssl_lab.records import find_run, read_ledger, same_run
 from ssl_lab.sheet import latex, markdown
 from ssl_lab.tabulate import combinations, jobs_of, measured, read_known, read_spec
 
@@ -194,6 +198,35 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -> None:
+    rows = {"SimCLR": ["method=simclr"], "Rotation": ["method=rotation", "trainer.max_epochs=15", "health=none"]}
+    (place / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows=rows), sort_keys=False))
+    line = [sys.executable, "-m", "ssl_lab.table", "name=mine.yaml", "at_once=1"]
+    making = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(place.glob("outputs/train/rotation*/checkpoints/*.ckpt")):
+        time.sleep(0.05)
+    making.send_signal(signal.SIGTERM)
+    said, _ = making.communicate(timeout=60)
+    assert making.returncode == 128 + signal.SIGTERM, said
+    (second,) = place.glob("outputs/train/rotation*")
+    assert find_run(second).record["status"] == "running"
+    (first,) = place.glob("outputs/train/simclr*")
+    finished = {file: file.stat().st_mtime_ns for file in first.rglob("*") if file.is_file()}
+    assert first / "encoder.safetensors" in finished
+
+    planned = subprocess.run([*line, "--plan"], cwd=place, capture_output=True, text=True, timeout=120)
+    assert "2 runs, 1 of them to make" in planned.stdout, planned.stderr
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=240)
+    assert "1 of 1 done" in done.stdout, done.stdout + done.stderr
+    assert all(file.stat().st_mtime_ns == when for file, when in finished.items())
+    (log,) = (place / "outputs/tables/mine").glob("*otation*.log")
+    assert "resumes" in log.read_text()
+    assert [name in done.stdout for name in ("| SimCLR |", "| Rotation |")] == [True, True]
 
 
 @pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
