@@ -224,7 +224,7 @@ def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -
     done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=240)
     assert "1 of 1 done" in done.stdout, done.stdout + done.stderr
     assert all(file.stat().st_mtime_ns == when for file, when in finished.items())
-    (log,) = (place / "outputs/tables/mine").glob("*otation*.log")
+    (log,) = (place / "outputs/tables/mine").glob("000-Rotation*.log")
     assert "resumes" in log.read_text()
     assert [name in done.stdout for name in ("| SimCLR |", "| Rotation |")] == [True, True]
 
