@@ -1,5 +1,6 @@
 """From a finished run to a file that another library opens, tried by that library before it is kept."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -24,14 +25,17 @@ def handover(config: dict[str, Any]) -> None:
     folder, file = find_run(Path(config["run"])), Path(config["to"]).expanduser()
     if file.suffix not in (".safetensors", ".onnx"):
         raise ValueError(f"to={file}: ends in {file.suffix or 'nothing'}; allowed: .safetensors, .onnx")
+    if file.resolve() == (folder.path / "encoder.safetensors").resolve():
+        raise ValueError(f"to={file}: is the run's own encoder; choose another name")
     encoder, _ = load_encoder(folder.path)
     file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{os.getpid()}-{file.name}")  # what stood there before stays until this one is tried
     images = encoder.normalize(torch.rand(4, 3, *sizes(folder.config), generator=torch.Generator().manual_seed(0)))
     try:
         if file.suffix == ".onnx":
-            theirs, how = through_onnx(encoder, file, images)
+            theirs, how = through_onnx(encoder, draft, images)
         else:
-            theirs, how = LAYOUTS[config["layout"]](encoder, folder.config["method"]["backbone"], file, images)
+            theirs, how = LAYOUTS[config["layout"]](encoder, folder.config["method"]["backbone"], draft, images)
         with torch.inference_mode():
             ours = encoder.backbone(images)
         difference = float((ours - theirs.view_as(ours)).abs().max() / ours.abs().max().clamp_min(1e-12))
@@ -39,10 +43,11 @@ def handover(config: dict[str, Any]) -> None:
             raise ValueError(
                 f"the features read back from {file} differ by {difference:.2g} (relative; allowed {LIMIT:g})"
             )
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
-    say(f"{file}: features read back differ by {difference:.1e} at most, relative to the largest\n{how}")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    say(f"{file}: features read back differ by {difference:.1e} at most, relative to the largest")
+    say(how.replace(repr(str(draft)), repr(str(file))))
     say(f"images: RGB in [0, 1], minus mean {rounded(encoder.mean)}, over std {rounded(encoder.std)}{colour(encoder)}")
 
 

@@ -91,6 +91,13 @@ def test_what_a_layout_cannot_hold_is_refused_and_nothing_is_left(tmp_path: Path
         with pytest.raises(ValueError, match=said):
             export(folder, file, layout)
     assert not to.exists()
+    to.write_bytes(b"mine")
+    with pytest.raises(ValueError, match="no ConvNet"):
+        export(run, to, "torchvision")
+    own = next(run.rglob("encoder.safetensors"))
+    with pytest.raises(ValueError, match="the run's own encoder"):
+        export(run, own, "torchvision")
+    assert (to.read_bytes(), own.stat().st_size > 0, len(list(tmp_path.glob(".*")))) == (b"mine", True, 0)
 
 
 def test_features_that_differ_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
