@@ -111,4 +111,4 @@ def random_encoder(backbone: dict[str, Any], data: ImageData, seed: int) -> nn.M
     torch.manual_seed(seed)
     encoder = Encoder(build(backbone), **data.preprocessing)
     encoder.fit(data.sample(5000))
-    return encoder
+    return encoder.eval()

@@ -1,16 +1,19 @@
 """Health figures against cases made by hand."""
 
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from test_protocols import subject
 from torch import Tensor
 
 from ssl_lab import cli
-from ssl_lab.evaluation import HealthProbe
+from ssl_lab.evaluation import HealthProbe, health
 from ssl_lab.evaluation.health import alignment, alpha_req, deviation, lidar, rankme, uniformity
+from ssl_lab.nn import ConvNet, Encoder
 from ssl_lab.pretrain import pretrain
 from ssl_lab.records import find_run, read_metrics
 
@@ -67,6 +70,15 @@ def test_deviation_is_one_when_spread_and_zero_when_collapsed() -> None:
     assert deviation(torch.ones(50, 64)) == pytest.approx(0, abs=1e-9)
 
 
+def test_the_protocol_looks_at_an_encoder_as_it_is_used() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ConvNet([8, 8]))
+    before = deepcopy(encoder.state_dict())
+    training, evaluating = (health(subject(encoder.train(mode)), images=60).figures for mode in (True, False))
+    assert training == evaluating
+    assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
+
+
 def test_a_run_logs_its_health_without_labels_and_unchanged(tmp_path: Path) -> None:
     images = tmp_path / "pictures"
     images.mkdir()
@@ -76,13 +88,13 @@ def test_a_run_logs_its_health_without_labels_and_unchanged(tmp_path: Path) -> N
     words = ["data=folder", f"data.root={images}", "backbone=convnet", "method.backbone.widths=[8,8,8]", "logger=none"]
     quick = ["data.batch_size=16", "trainer.max_epochs=2", f"paths.cache={tmp_path / 'cache'}"]
     encoders = []
-    for health in ("default", "none"):
-        out = tmp_path / health
-        pretrain(*cli.compose("train", [*words, *quick, f"health={health}", f"paths.out={out}"]))
+    for chosen in ("default", "none"):
+        out = tmp_path / chosen
+        pretrain(*cli.compose("train", [*words, *quick, f"health={chosen}", f"paths.out={out}"]))
         run = find_run(out)
         encoders.append(run.record["encoder_sha256"])
         logged = [line for line in read_metrics(run.metrics_file) if "health/rankme" in line]
-        assert [line["epoch"] for line in logged] == ([0, 1] if health == "default" else [])
+        assert [line["epoch"] for line in logged] == ([0, 1] if chosen == "default" else [])
         assert all(math.isfinite(value) for line in logged for value in line.values())
     assert encoders[0] == encoders[1]
 

@@ -32,6 +32,7 @@ def health(subject: Subject, images: int = 2048, views: int = 4, scale: Sequence
     size = side(subject.encoder, test)
     policy = Views([Policy(size=size, scale=(scale[0], scale[1]), flip=0.5)], count=views)
     made = policy(test.gather(few).to(subject.device), Draws(0, 0, total=len(few)))
+    subject.encoder.eval()  # views go through it as clean images do, and leave batch norm's statistics as they are
     with torch.inference_mode(), autocast(subject.device, subject.precision):
         several = torch.stack(
             [torch.cat([features(subject.encoder, part).float() for part in view.split(256)]) for view in made], 1
