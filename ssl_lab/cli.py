@@ -158,7 +158,7 @@ def override_problems(name: str, overrides: list[str], folder: Path | None = Non
         match = re.fullmatch(r"(\+{0,2}|~)([\w./@-]+)(?:=(.*))?", override, re.DOTALL)
         if match is None or (match[3] is None and match[1] != "~"):
             problems.append(f"{override}: not of the form key=value; quote values that hold spaces or commas")
-        elif re.match(r"[^'\"{[]*\{", re.sub(r"\$\{[^}]*\}", "", match[3] or "")):
+        elif re.match(r"[^'\"{[]+\{", re.sub(r"\$\{[^}]*\}", "", match[3] or "")):
             problems.append(
                 f"{override}: braces want quotes twice, for the shell and for Hydra: '{match[2]}=\"{match[3]}\"'"
             )

@@ -1,6 +1,7 @@
 """Answers at every pixel: losses, heads, holes, and what is shown of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -142,6 +143,25 @@ def test_the_figure_beside_chance_is_that_of_a_constant_answer() -> None:
     logs = made.step(images, Draws(0, 0, total=8)).logs
     assert set(logs) == {"pretext_error", "pretext_chance"}
     assert logs["pretext_error"] == pytest.approx(made.step(images, Draws(0, 0, total=8)).loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["colorization", "inpainting"])
+def test_every_parameter_of_a_dense_method_is_trained_or_frozen(method: str) -> None:
+    def made(*words: str, **options: Any) -> Any:
+        config, _ = cli.compose("train", [f"method={method}", "data=photos", *words])
+        config["method"]["backbone"] |= options
+        return build(config["method"], preprocessing={"mean": (0.5,) * 3, "std": (0.25,) * 3}, seed=0)
+
+    patches = {"img_size": 32, "patch_size": 8}
+    vit = made("backbone=timm", "method.backbone.name=vit_tiny_patch16_224", options=patches)
+    step = vit.step(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), Draws(0, 0, total=4))
+    step.loss.backward()
+    assert not [name for name, p in vit.named_parameters() if p.requires_grad and p.grad is None]
+    assert not vit.encoder.backbone.model.norm.weight.requires_grad
+    with pytest.raises(ValueError, match=r"layer\.0\.weight lies behind its last stage"):
+        made("backbone=resnet18_emp")
+    with pytest.raises(ValueError, match=r"conv_head\.weight lies behind"):
+        made("backbone=timm", "method.backbone.name=mobilenetv3_small_100")
 
 
 def test_a_run_keeps_its_previews(command: Command, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Methods that answer a question at every pixel."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -59,6 +60,7 @@ class Dense(Method):
         num_outputs = task.num_outputs if self.palette is None else len(self.palette)
         backbone: Any = self.encoder.backbone
         self.head = head(backbone.stage_channels, backbone.stage_strides, num_outputs, task.stride)
+        train_stages_alone(backbone, views.sizes[0])
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         (images,) = self.views(inputs, draws, count=1)
@@ -93,6 +95,26 @@ class Dense(Method):
     def paint(self, images: Tensor, questions: TaskBatch, answers: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures of the questions and of the answers."""
         raise NotImplementedError
+
+
+def train_stages_alone(backbone: Any, size: int) -> None:
+    """Freeze what lies behind the last stage, which a dense method does not reach: a norm, an affine map as it begins.
+
+    Raises ValueError where that is a layer with weights, since the features would pass through it untrained.
+    """
+    twin = deepcopy(backbone).to("meta")  # shapes alone: this costs nothing
+    names, tensors = zip(*((name, p) for name, p in twin.named_parameters() if p.requires_grad), strict=True)
+    with torch.enable_grad():
+        reached = sum(stage.sum() for stage in twin.stages(torch.empty(2, 3, size, size, device="meta")))
+    gradients = torch.autograd.grad(reached, tensors, allow_unused=True)
+    behind = [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
+    if weights := [name for name in behind if twin.get_parameter(name).ndim > 1]:
+        raise ValueError(
+            f"method.backbone: {', '.join(weights)} lies behind its last stage, where this method trains nothing; "
+            "choose a backbone whose features are its last stage, such as resnet18 or convnet"
+        )
+    for name in behind:
+        backbone.get_parameter(name).requires_grad_(False)
 
 
 class ContextEncoder(Dense):
