@@ -112,7 +112,8 @@ def affordable_steps(settings: dict[str, Any], flops_per_batch: float) -> int | 
 def announce(run: Run, method: Method, checkpoint: Path | None) -> None:
     """Say what is about to happen, before it takes its time."""
     data, processes = run.data, run.place.size
-    rate = method.optim.effective_lr(data.batch_size)
+    accumulate = run.settings["accumulate_grad_batches"]
+    rate = method.optim.effective_lr(data.batch_size * accumulate)
     shared = f" ({data.batch_size // processes} a process)" if processes > 1 else ""
     say_once(f"run      {run.folder.path}")
     say_once(f"data     {data.description}")
@@ -120,7 +121,7 @@ def announce(run: Run, method: Method, checkpoint: Path | None) -> None:
         f"trainer  {run.hardware}; batch {data.batch_size}{shared}, learning rate {rate:g} "
         f"({method.optim.lr_scaling} scaling)"
     )
-    for remark in method.remarks(len(data.pretrain), run.settings["accumulate_grad_batches"]):
+    for remark in method.remarks(len(data.pretrain), accumulate):
         say_once(f"note     {remark}")
     if data.train.labels is None:
         say_once("labels   none: the probes that need them are off")

@@ -1,6 +1,7 @@
 """Protocols beyond kNN and logistic regression: by hand, against scikit-learn, and what they may not touch."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from ssl_lab.evaluation.finetune import Classifier, divide
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.training import groups
-from ssl_lab.nn import Encoder, ResNet
+from ssl_lab.nn import ConvNet, Encoder, ResNet, TimmBackbone, Widened
 
 
 class Images:
@@ -257,6 +258,10 @@ def test_a_subset_is_divided_inside_itself() -> None:
     assert inside == rows
     assert (len(fit_on), len(held)) == (24, 6)
     assert divide(s, 1, draw=0, seed=0)[2] == "the subset itself"
+    s.sets.train.labels = torch.tensor([0] * 5 + [1] * 50 + [2] * 65)  # type: ignore[misc]  # an attribute of `Images`
+    fit_on, held, _ = divide(s, 0.1, draw=0, seed=0)  # one label of the rare class: it is there to learn from
+    assert (fit_on.labels == 0).sum() == 1
+    assert (held.labels == 0).sum() == 0
 
 
 def test_rates_fall_from_the_head_down() -> None:
@@ -265,9 +270,24 @@ def test_rates_fall_from_the_head_down() -> None:
         group["lr"]
         for group in groups(network.encoder.backbone, network.head, rate=1.0, head_rate=10.0, layer_decay=0.5)
     ]
-    assert rates == pytest.approx([10.0, 1.0, 0.5, 0.25, 0.125, 0.0625 / 4, 0.0625 / 8])  # relu and maxpool have none
-    together = [p for group in groups(network.encoder.backbone, network.head, 1.0, 10.0, 0.5) for p in group["params"]]
-    assert {id(p) for p in together} == {id(p) for p in network.parameters()}
+    assert rates == pytest.approx([10.0, 1.0, 0.5, 0.25, 0.125, 0.0625])  # the head, four stages, the stem
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parts"),
+    [
+        (ResNet(width=0.125), 5),
+        (ConvNet([8, 8]), 2),
+        (Widened(ConvNet([8, 8]), 16), 3),
+        (TimmBackbone("vit_tiny_patch16_224", options={"img_size": 32, "patch_size": 8}), 13),
+    ],
+    ids=["resnet", "convnet", "widened", "vit"],
+)
+def test_the_parts_of_a_backbone_hold_all_that_learns(backbone: Any, parts: int) -> None:
+    found = backbone.parts()
+    assert len(found) == parts
+    trainable = {id(p) for p in backbone.parameters() if p.requires_grad}
+    assert sorted(id(p) for part in found for p in part) == sorted(trainable)
 
 
 def test_schedules_fall_as_said() -> None:

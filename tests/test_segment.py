@@ -12,6 +12,7 @@ from ssl_lab.draws import Draws
 from ssl_lab.evaluation import RawPixels, Sets, Subject, segment
 from ssl_lab.evaluation.segment import Segmenter, as_seen, confusions, divide, ious, miou, scores
 from ssl_lab.nn import ConvNet, Encoder, Hypercolumn, LinearStages, ResNet
+from ssl_lab.pixels import centre_crop
 from ssl_lab.views import Geometry, Policy, Views, crop_nearest
 
 
@@ -126,6 +127,9 @@ def test_masks_follow_the_encoders_own_crop() -> None:
     masks = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
     encoder = Encoder(ResNet(width=0.125), resize=8, crop=4)
     assert torch.equal(as_seen(masks, encoder), masks[:, 2:6, 2:6])
+    odd = torch.randint(0, 256, (2, 3, 7, 7), dtype=torch.uint8)  # 7 - 4 leaves 3: half of it has to be rounded alike
+    unscaled = Encoder(ResNet(width=0.125), crop=4)
+    assert torch.equal(as_seen(odd[:, 0], unscaled), centre_crop(odd, 4)[:, 0])
 
 
 def test_what_cannot_be_segmented_says_so() -> None:

@@ -102,6 +102,8 @@ def test_permutations_follow_from_their_seed_and_are_kept_with_the_weights() -> 
     assert distances.float().sum() / (100 * 99) > 8  # of 9 places; the paper's set of 100 has 8.08
     with pytest.raises(ValueError, match="24"):
         hamming_permutations(4, 25)
+    with pytest.raises(ValueError, match=r"16 tiles have 2e\+13 orders, too many to choose among; set it to 3 or less"):
+        hamming_permutations(16, 24)
 
 
 def test_a_neighbour_lies_where_the_target_says() -> None:

@@ -114,7 +114,9 @@ def divide(subject: Subject, amount: float | None, draw: int, seed: int) -> tupl
     labels = subject.labels(sets.train).cpu()
     rows = subset(labels, len(sets.classes), amount, draw)
     inside = subset(labels[rows], len(sets.classes), 0.2, seed)
-    if len(inside) == len(rows):  # one label a class: it has to serve twice, and that is said
+    several = torch.bincount(labels[rows], minlength=len(sets.classes)) > 1
+    inside = inside[several[labels[rows][inside]]]  # the only label of a class is there to learn from
+    if not len(inside):  # one label a class: it has to serve twice, and that is said
         return sets.train.subset(rows), sets.train.subset(rows), "the subset itself"
     kept = torch.ones(len(rows), dtype=torch.bool)
     kept[inside] = False

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.subject import LabelledImages, MaskedImages, NotApplicable, Sets, Subject
 from ssl_lab.evaluation.training import Augmented, Recipe, Schedule, autocast, descend, groups, side, tuned
+from ssl_lab.pixels import centre_crop
 from ssl_lab.types import Result
 from ssl_lab.views import crop_nearest
 
@@ -165,8 +166,7 @@ def as_seen(masks: UInt8[Tensor, "n h w"], encoder: Any) -> UInt8[Tensor, "n s s
             :, 0
         ].byte()
     if encoder.crop is not None:
-        top, left = ((side - encoder.crop) // 2 for side in masks.shape[-2:])
-        masks = masks[:, top : top + encoder.crop, left : left + encoder.crop]
+        masks = centre_crop(masks[:, None], encoder.crop)[:, 0]
     return masks
 
 

@@ -134,16 +134,12 @@ def descend(
     module.eval()
 
 
-def groups(
-    backbone: nn.Module, head: nn.Module, rate: float, head_rate: float, layer_decay: float
-) -> list[dict[str, Any]]:
+def groups(backbone: Any, head: nn.Module, rate: float, head_rate: float, layer_decay: float) -> list[dict[str, Any]]:
     """Parameters with their rates: the head at `rate` x `head_rate`, then the backbone's parts from the last to the
     first, each at `layer_decay` times the rate of the one above; the last one's is `rate`."""
-    parts: list[nn.Module] = []
-    for part in backbone.children():
-        parts += list(part) if isinstance(part, nn.ModuleList) else [part]
+    parts = backbone.parts() if hasattr(backbone, "parts") else [list(backbone.parameters())]
     found = [{"params": list(head.parameters()), "lr": rate * head_rate}]
     for depth, part in enumerate(reversed(parts)):
-        if trainable := [p for p in part.parameters() if p.requires_grad]:
+        if trainable := [p for p in part if p.requires_grad]:
             found.append({"params": trainable, "lr": rate * layer_decay**depth})
     return found

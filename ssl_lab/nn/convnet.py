@@ -51,6 +51,10 @@ class ConvNet(nn.Module):
         """Average of the last map over space."""
         return self.stages(images)[-1].mean((2, 3))
 
+    def parts(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input to the output, a list a part: each block; the stem learns nothing."""
+        return [list(block.parameters()) for block in self.blocks]
+
 
 def _block(incoming: int, outgoing: int) -> nn.Module:
     first = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)

@@ -10,7 +10,7 @@ from ssl_lab import pixels
 
 
 class Backbone(Protocol):
-    """What a backbone promises; see also `stages`, `stage_channels`, `stage_strides` and, where there is one, `fit`."""
+    """What a backbone promises; see also `stages`, `stage_channels`, `stage_strides`, `parts` and, if any, `fit`."""
 
     num_features: int
 

@@ -70,6 +70,11 @@ class ResNet(nn.Module):
         """Average of the last map over space."""
         return self.stages(images)[-1].mean((2, 3))
 
+    def parts(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input to the output, a list a part: the stem, then each stage."""
+        stem = [*self.conv1.parameters(), *self.bn1.parameters()]
+        return [stem, *(list(self.get_submodule(f"layer{i}").parameters()) for i in range(1, 5))]
+
 
 def _stage(
     block: type[BasicBlock] | type[Bottleneck], incoming: int, planes: int, count: int, stride: int

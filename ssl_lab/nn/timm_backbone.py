@@ -35,3 +35,11 @@ class TimmBackbone(nn.Module):
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """timm's pooled features."""
         return self.model(images)  # type: ignore[no-any-return]  # timm models are untyped
+
+    def parts(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input to the output, a list a part: as timm divides the model."""
+        from timm.models import group_parameters
+
+        named = dict(self.model.named_parameters())
+        grouped = group_parameters(self.model, self.model.group_matcher(coarse=False))
+        return [[named[name] for name in names] for _, names in sorted(grouped.items())]

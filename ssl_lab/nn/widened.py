@@ -31,3 +31,7 @@ class Widened(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         return self.layer(self.backbone(images))  # type: ignore[no-any-return]  # the same
+
+    def parts(self) -> list[list[nn.Parameter]]:
+        """Parameters from the input to the output, a list a part: the backbone's, then the layer."""
+        return [*self.backbone.parts(), list(self.layer.parameters())]
