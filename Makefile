@@ -49,36 +49,36 @@ bench: $(STAMP) ## measure what the README promises about speed, as ratios in on
 	$(BIN)/python -m benchmarks
 
 .PHONY: table-cifar10-cpu
-table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute: 33 runs of 8 to 25 minutes a thread
-	$(BIN)/python -m ssl_lab.table name=cifar10-cpu
+table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 33 runs of 8 to 25 minutes a thread
+	$(BIN)/python -m ssl_lab.table name=cifar10-cpu $(WORDS)
 
 .PHONY: table-cifar10-short
 table-cifar10-short: $(STAMP) ## one epoch and ten of ResNet-18 on CIFAR-10: four hours for one seed on two cores
-	$(BIN)/python -m ssl_lab.table name=cifar10-short split=test at_once=1
+	$(BIN)/python -m ssl_lab.table name=cifar10-short split=test at_once=1 $(WORDS)
 
 .PHONY: table-tiny20-cpu
 table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 10 to 25 minutes a thread
-	$(BIN)/python -m ssl_lab.table name=tiny20-cpu
+	$(BIN)/python -m ssl_lab.table name=tiny20-cpu $(WORDS)
 
 .PHONY: table-ablation-simclr
 table-ablation-simclr: $(STAMP) ## temperature x batch x projector: 54 runs of 6 minutes a thread and more
-	$(BIN)/python -m ssl_lab.table name=ablation-simclr
+	$(BIN)/python -m ssl_lab.table name=ablation-simclr $(WORDS)
 
 .PHONY: table-cifar10
 table-cifar10: $(STAMP) ## eight recipes of 1000 epochs, three seeds, for a GPU
-	$(BIN)/python -m ssl_lab.table name=cifar10 split=test
+	$(BIN)/python -m ssl_lab.table name=cifar10 split=test $(WORDS)
 
 .PHONY: table-cifar100
 table-cifar100: $(STAMP) ## five recipes of 1000 epochs, three seeds, for a GPU
-	$(BIN)/python -m ssl_lab.table name=cifar100 split=test
+	$(BIN)/python -m ssl_lab.table name=cifar100 split=test $(WORDS)
 
 .PHONY: table-imagenet100
 table-imagenet100: $(STAMP) ## five recipes of 400 epochs, three seeds, for GPUs
-	$(BIN)/python -m ssl_lab.table name=imagenet100
+	$(BIN)/python -m ssl_lab.table name=imagenet100 $(WORDS)
 
 .PHONY: table-imagenet
 table-imagenet: $(STAMP) ## the papers' recipes for ResNet-50, for eight GPUs and more
-	$(BIN)/python -m ssl_lab.table name=imagenet
+	$(BIN)/python -m ssl_lab.table name=imagenet $(WORDS)
 
 .PHONY: format
 format: $(STAMP) ## let ruff rewrite the files

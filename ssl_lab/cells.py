@@ -1,93 +1,92 @@
 """From the records of runs to the cells of a table."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from scipy.stats import t as student
 
-from ssl_lab.records import duration, same_run
+from ssl_lab.known import Job, Known, Table, lines_of
+from ssl_lab.records import duration
 
 Cells = dict[str, str]  # of a row, by column
 
 
-class Job(NamedTuple):
-    """One run of a table."""
-
-    row: str
-    seed: int
-    overrides: list[str]
-    config: dict[str, Any]  # that the overrides make
-
-
-class Known(NamedTuple):
-    """What has been measured: runs as lines of a ledger, and evaluations of baselines."""
-
-    runs: list[dict[str, Any]]
-    baselines: list[dict[str, Any]]
-
-    def run(self, job: Job) -> dict[str, Any] | None:
-        """The run of a job; the newest where there are several."""
-        return next((run for run in reversed(self.runs) if same_run(run["config"], job.config)), None)
+Scores = dict[str, dict[int | None, float]]  # from 0 to 1, by protocol and seed; None where nothing is random
 
 
 class Found(NamedTuple):
-    """The figures of a table, from 0 to 1, by protocol and seed (None where nothing is random)."""
+    """The figures of a table."""
 
     runs: dict[str, list[dict[str, Any]]]  # of each row
-    rows: dict[str, dict[str, dict[int | None, float]]]  # of each row and, recalibrated, once more
-    baselines: dict[str, dict[str, dict[int | None, float]]]
+    rows: dict[str, Scores]  # of each row and, recalibrated, once more
+    baselines: dict[str, dict[str, Scores]]  # of each by the names that it is shown by
+    random: dict[str, Scores]  # random weights of each row's own backbone
 
 
-def find(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> Found:
+def find(table: Table, jobs: list[Job], known: Known) -> Found:
     """What is known of a table's runs and of the baselines beside them."""
-    protocols = [*spec["protocols"], *beside(spec)]
-    of_jobs = {(job.row, job.seed): run for job in jobs if (run := known.run(job)) is not None}
-    own = [line for line in known.baselines if about(line, list(of_jobs.values())) and line["split"] == split]
-    baselines: dict[str, dict[str, dict[int | None, float]]] = {}
-    for name in (name.replace("_", " ") for name in spec["baselines"]):
-        lines = [line for line in own if line["name"] == name and line["figures"]]
-        baselines[name] = {p: scores(line for line in lines if line["protocol"] == p) for p in protocols}
-    rows: dict[str, dict[str, dict[int | None, float]]] = {}
-    for (row, seed), run in of_jobs.items():
-        for line in run["results"]:
-            if line["split"] == split and line["protocol"] in protocols:
-                name = f"{row}, recalibrated" if line["name"].endswith(", recalibrated") else row
-                rows.setdefault(name, {}).setdefault(line["protocol"], {})[seed] = figure(line)
-    runs = {row: [run for (name, _), run in of_jobs.items() if name == row] for row in spec["rows"]}
-    return Found(runs, rows, baselines)
+    found = Found({row: [] for row in table.spec["rows"]}, {}, {base: {} for base in table.baselines}, {})
+    shown: dict[tuple[str, str], str] = {}  # a baseline with a backbone has a row for each that occurs
+    for job in jobs:
+        if (run := known.run(job, table)) is None:
+            continue
+        found.runs[job.row].append(run)
+        for (protocol, again), line in lines_of(run, table).items():
+            name = f"{job.row}, recalibrated" if again else job.row
+            found.rows.setdefault(name, {}).setdefault(protocol, {})[job.seed] = figure(line)
+        for (base, protocol), line in known.beside(run, table).items():
+            if not (line["figures"] and line.get("shown", ["top1"])):
+                continue  # it does not apply
+            kind = (base, json.dumps(line["trained_by"].get("backbone"), sort_keys=True))
+            name = shown.setdefault(kind, f"{base} of {job.row}" if base in shown.values() else base)
+            score = {line["trained_by"].get("seed"): figure(line)}
+            found.baselines.setdefault(base, {}).setdefault(name, {}).setdefault(protocol, {}).update(score)
+            if base == "random weights":
+                found.random.setdefault(job.row, {}).setdefault(protocol, {}).update(score)
+    return found
 
 
-def rows(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[Cells]:
+def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
     """The cells of a table: figures in per cent, mean and standard deviation over seeds, and what they cost."""
-    found = find(spec, jobs, known, split)
-    random, elsewhere = found.baselines.get("random weights", {}), published(spec)
+    spec, found, elsewhere = table.spec, find(table, jobs, known), published(table.spec)
+    over = "random weights" in table.baselines
     lines = []
-    for name, own in found.baselines.items():
-        cells = {"method": name}
-        for protocol in spec["protocols"]:
-            cells[f"{protocol} %"] = spread(own[protocol])
-            if random:
-                cells[f"{protocol} over random"] = ""
-        lines.append(cells)
-    if spec.get("supervised") and random:
-        lines.append({"method": "supervised from scratch", "finetune %": spread(random["finetune"])})
+    for base in table.baselines:
+        for name, scores in (found.baselines[base] or {base: {}}).items():
+            cells = {"method": name}
+            for protocol in spec["protocols"]:
+                cells[f"{protocol} %"] = spread(scores.get(protocol, {}))
+                cells |= {f"{protocol} over random": ""} if over else {}
+            lines.append(cells)
+    if spec.get("supervised"):
+        lines.append({"method": "supervised from scratch", "finetune %": spread(supervised(found))})
     for row in spec["rows"]:
         for name in (row, f"{row}, recalibrated"):
             own = found.rows.get(name, {})
-            cells = {"method": name}
+            cells, count = {"method": name}, len(found.runs[row])
             for protocol in spec["protocols"]:
-                scored = own.get(protocol, {})
-                cells[f"{protocol} %"] = spread(scored)
-                if random:
-                    cells[f"{protocol} over random"] = interval(paired(scored, random[protocol]))
+                scored, random = own.get(protocol, {}), found.random.get(row, {}).get(protocol, {})
+                cells[f"{protocol} %"] = spread(scored, count)
+                if over:
+                    cells[f"{protocol} over random"] = interval(paired(scored, random))
                 if elsewhere:
                     cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored)
-            cells |= {f"{protocol} %": spread(own[protocol]) for protocol in beside(spec) if protocol in own}
+            for protocol in beside(spec):
+                if protocol in own:
+                    cells[f"{protocol} %"] = spread(own[protocol], count)
+                if (given := elsewhere.get(name, {}).get(protocol)) is not None:
+                    cells |= compared(given, protocol, own.get(protocol, {}))
             if own or name in elsewhere:
                 lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
     return lines
+
+
+def supervised(found: Found) -> dict[int | None, float]:
+    """Random weights of the first row's backbone, of which all were learned."""
+    return next((scores["finetune"] for scores in found.random.values() if "finetune" in scores), {})
 
 
 def beside(spec: Mapping[str, Any]) -> list[str]:
@@ -99,11 +98,6 @@ def beside(spec: Mapping[str, Any]) -> list[str]:
 def figure(line: Mapping[str, Any]) -> float:
     """The figure that stands for a protocol in a table."""
     return float(line["figures"][line.get("shown", ["top1"])[0]])
-
-
-def scores(lines: Iterable[Mapping[str, Any]]) -> dict[int | None, float]:
-    """The figure of each seed; of none where nothing is random."""
-    return {line["trained_by"].get("seed"): figure(line) for line in lines}
 
 
 def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float]:
@@ -136,16 +130,17 @@ def notes(spec: Mapping[str, Any]) -> list[str]:
     return [f"{', '.join(names)}: {source}" for source, names in told.items()]
 
 
-def ranks(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) -> list[str]:
+def ranks(table: Table, jobs: list[Job], known: Known) -> list[str]:
     """The rows of each protocol from best to worst; > where the next is worse beyond doubt, ≈ where it is not.
 
-    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. Below three seeds none is.
+    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. Rows of less than three seeds are
+    left out.
     """
-    told = []
-    for protocol in spec["protocols"]:
-        own = {name: by[protocol] for name, by in find(spec, jobs, known, split).rows.items() if protocol in by}
+    told, found = [], find(table, jobs, known)
+    for protocol in table.spec["protocols"]:
+        own = {name: by[protocol] for name, by in found.rows.items() if len(by.get(protocol, {})) >= 3}
         order = sorted(own, key=lambda name: -mean(own[name].values()))
-        if len(order) < 2 or min(len(scored) for scored in own.values()) < 3:
+        if len(order) < 2:
             continue
         line = order[0]
         for better, worse in pairwise(order):
@@ -154,57 +149,59 @@ def ranks(spec: Mapping[str, Any], jobs: list[Job], known: Known, split: str) ->
     return told
 
 
-def against(jobs: list[Job], ours: Known, kept: Known, protocols: list[str], split: str) -> list[str]:
-    """Each figure made here beside the one that was kept, and whether it lies in that one's interval over images."""
-    told = []
+def against(table: Table, jobs: list[Job], ours: Known, kept: Known) -> tuple[list[str], int]:
+    """Each figure made here beside the one that was kept, and how many lie outside that one's interval over images."""
+    told, outside = [], 0
     for job in jobs:
-        here, there = (_lines(known.run(job), protocols, split) for known in (ours, kept))
-        for name in [name for name in here if name in there]:
-            made, was = figure(here[name]), there[name]
+        runs = [known.run(job, table) for known in (ours, kept)]
+        here, there = (lines_of(run, table) if run else {} for run in runs)
+        for protocol, again in [kind for kind in here if kind in there]:
+            made, was = figure(here[protocol, again]), there[protocol, again]
             shown = was.get("shown", ["top1"])[0]
             low, high = (was["figures"].get(f"{shown}_{end}") for end in ("low", "high"))
-            line = f"{job.row}, seed {job.seed}, {', '.join(name)}: {100 * made:.1f} here, {100 * figure(was):.1f} kept"
+            what = f"{protocol}, recalibrated" if again else protocol
+            line = f"{job.row}, seed {job.seed}, {what}: {100 * made:.1f} here, {100 * figure(was):.1f} kept"
             if low is not None and high is not None:
-                inside = "in" if low <= made <= high else "OUTSIDE"
-                line += f", {inside} {100 * low:.1f} to {100 * high:.1f}"
+                inside = low <= made <= high
+                line += f", {'in' if inside else 'OUTSIDE'} {100 * low:.1f} to {100 * high:.1f}"
+                outside += not inside
             told.append(line)
-    return told
+    return told, outside
 
 
-def _lines(run: Mapping[str, Any] | None, protocols: list[str], split: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The evaluations of a run, the newest of each kind; those with batch norm recalibrated are of their own."""
-    found = {}
-    for line in run["results"] if run else []:
-        if line["split"] == split and line["protocol"] in protocols:
-            again = ("recalibrated",) if line["name"].endswith(", recalibrated") else ()
-            found[(line["protocol"], *again)] = line
-    return found
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "views": ("views_seen", lambda value: f"{value / 1e6:.2f} M"),
+    "FLOPs": ("flops", lambda value: f"{value:.2g}"),
+    "time": ("seconds", duration),
+}
 
 
 def costs(runs: list[dict[str, Any]]) -> Cells:
     """How well the pretext question was answered, and what training took, on average over seeds."""
     cells = {}
     ending = [run["ending"] for run in runs]
-    figure = next((name for name in ("train/pretext_top1", "train/pretext_error") if name in ending[0]), None)
+    pretext = ("train/pretext_top1", "train/pretext_error")
+    figure = next((name for name in pretext if all(name in figures for figures in ending)), None)
     if figure is not None:
         per_cent = figure == "train/pretext_top1"
         score, chance = (mean(e[name] for e in ending) for name in (figure, "train/pretext_chance"))
         cells["pretext (chance)"] = (
             f"{100 * score:.1f} % ({100 * chance:.1f})" if per_cent else f"{score:.2f} ({chance:.2f})"
         )
-    cells["views"] = f"{mean(run['views_seen'] for run in runs) / 1e6:.2f} M"
-    cells["FLOPs"] = f"{mean(run['flops'] for run in runs):.2g}"
-    cells["time"] = duration(mean(run["seconds"] for run in runs))
+    for column, (key, told) in COSTS.items():
+        if values := [run[key] for run in runs if key in run]:
+            cells[column] = told(mean(values))
     cells["seeds"] = str(len(runs))
     return cells
 
 
-def spread(found: Mapping[Any, float]) -> str:
-    """Per cent: the mean, and the standard deviation where there are several."""
+def spread(found: Mapping[Any, float], of: int | None = None) -> str:
+    """Per cent: the mean, and the standard deviation where there are several; of how many seeds, if not of all `of`."""
     values = [100 * value for value in found.values()]
     if not values:
         return ""
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    fewer = f" (n = {len(values)})" if of not in (None, len(values)) else ""
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") + fewer
 
 
 def interval(differences: list[float]) -> str:
@@ -223,14 +220,3 @@ def half_width(values: list[float]) -> float:
 def differ(differences: list[float]) -> bool:
     """Whether the 95 % interval of a paired difference excludes zero."""
     return len(differences) > 2 and abs(mean(differences)) > half_width(differences)
-
-
-def about(line: Mapping[str, Any], runs: list[dict[str, Any]]) -> bool:
-    """Whether an evaluation of a baseline belongs beside these runs: of the same data, backbone and seed."""
-    made_by = line["trained_by"]
-    return any(
-        line["data"] == run["data"]
-        and made_by.get("seed", run["config"]["seed"]) == run["config"]["seed"]
-        and made_by.get("backbone", run["config"]["method"]["backbone"]) == run["config"]["method"]["backbone"]
-        for run in runs
-    )

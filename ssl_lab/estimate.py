@@ -1,5 +1,6 @@
 """How long runs will take, told from a few of their steps."""
 
+import os
 import time
 from collections.abc import Mapping
 from statistics import median
@@ -17,12 +18,13 @@ ROWS, STEPS = 32, 3  # images of a step, and how many are timed after one that w
 UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
 
 
-def seconds(config: Mapping[str, Any], images: int | None) -> float | None:
-    """Of a training run on this machine, with nothing beside it; None where its length cannot be told.
+def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> float | None:
+    """Of a training run on its share of this machine; None where its length cannot be told.
 
-    A few steps of a small batch of noise are timed, without data, loader or logs. images: of an epoch, where the data
-    is not at hand.
+    A few steps of a small batch of noise are timed, without data, loader or logs, and without what else runs then.
+    images: of an epoch, where the data is not at hand. at_once: runs that share the cores.
     """
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
     method: Method = build(config["method"], preprocessing=UNITS, seed=0)
     side, rows = config["data"]["store_size"], min(ROWS, config["data"]["batch_size"])
     noise = torch.randint(0, 256, (max(rows, method.fewest_rows), 3, side, side), dtype=torch.uint8)
@@ -38,7 +40,7 @@ def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, 
         limits.append(trainer["max_flops"] / flops_per_image(method, noise[: method.fewest_rows]))
     if trainer["max_steps"] is not None:
         limits.append(float(trainer["max_steps"] * batch))
-    if (per_epoch := images or epoch(config["data"])) is not None:
+    if (per_epoch := images or (None if limits else epoch(config["data"]))) is not None:
         limits.append(float(trainer["max_epochs"] * per_epoch))
     return min(limits, default=None)
 

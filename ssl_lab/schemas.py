@@ -75,6 +75,8 @@ class Table:
 
     name: str
     seeds: list[int] | None
+    rows: list[str] | None
+    words: list[str]
     at_once: int
     plan: bool
     train: bool

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,7 +26,8 @@ class Job(NamedTuple):
     """What is to be run: `python -m ssl_lab.<command> <words>` for each line, as long as these succeed."""
 
     name: str
-    lines: Iterable[list[str]]  # a command and its words; each is asked for when those before have succeeded
+    # A command and its words; each is asked for when those before have succeeded. May be made of the job's log.
+    lines: Iterable[list[str]] | Callable[[Path], Iterable[list[str]]]
 
     @property
     def file_name(self) -> str:
@@ -52,11 +53,7 @@ class Outcome(NamedTuple):
     @property
     def folder(self) -> Path | None:
         """The run that a training command named first of all, or found finished."""
-        for line in said(self.log):
-            named = re.fullmatch(r"run {6}(.+)|(.+) is finished: nothing to train", line)
-            if named:
-                return Path(named[1] or named[2])
-        return None
+        return folder_named(self.log)
 
 
 class Slots:
@@ -122,7 +119,7 @@ class Slots:
         self._tell(f"  {job.name}: started")
         self.shown[job.name] = (began, log)
         with log.open("wb") as stream:
-            for command, *words in job.lines:
+            for command, *words in job.lines(log) if callable(job.lines) else job.lines:
                 code = self._call(slot, stream, command, words)
                 if code:
                     break
@@ -158,6 +155,14 @@ class Slots:
 def said(log: Path) -> list[str]:
     """The lines of a log that hold something."""
     return list(filter(None, log.read_text(errors="replace").splitlines())) if log.exists() else []
+
+
+def folder_named(log: Path) -> Path | None:
+    """The run that a training command named first of all, or found finished."""
+    for line in said(log):
+        if named := re.fullmatch(r"run {6}(.+)|(.+) is finished: nothing to train", line):
+            return Path(named[1] or named[2])
+    return None
 
 
 def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 
 def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     """Called once the configuration stands."""
+    from ssl_lab.arguments import parse
     from ssl_lab.tabulate import tabulate
 
-    tabulate(config)
+    tabulate(config, parse(sys.argv[1:]).folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """From a table's file to the runs it needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -8,85 +8,117 @@ from typing import Any
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.cells import Job, Known, about, against, beside, notes, ranks, rows
+from ssl_lab.cells import against, beside, notes, ranks, rows
 from ssl_lab.config import ConfigError, check, near
+from ssl_lab.known import Job, Known, Table, about, lacking
 from ssl_lab.pages import runs_page
-from ssl_lab.records import (
-    baseline_results,
-    duration,
-    finished_folders,
-    read_ledger,
-    same_run,
-    summary,
-    write_ledger,
-)
+from ssl_lab.records import asked_of, baseline_results, duration, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.say import say
 from ssl_lab.schemas import TableRow, TableSpec
 from ssl_lab.sheet import markdown, write
 from ssl_lab.slots import Job as Command
-from ssl_lab.slots import Slots, report
+from ssl_lab.slots import Slots, folder_named, report
 
 
-def tabulate(config: dict[str, Any]) -> None:
-    """Make the runs that are missing, unless told otherwise; print the table, and write it to `outputs/tables`."""
-    spec, out, name = read_spec(config["name"]), Path(config["paths"]["out"]), Path(config["name"]).stem
-    jobs = jobs_of(spec, config["seeds"] or spec["seeds"])
-    kept = cli.conf().parent / "docs" / "results" / f"{name}.jsonl"
-    elsewhere = Known([], []) if config["anew"] else read_known(kept)
-    known = collect(out, elsewhere)
-    missing = [job for job in jobs if not measured(known.run(job), protocols_of(job, spec), config["split"])]
-    say(f"{spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
+def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
+    """Make the runs that are missing, unless told otherwise; print the table, and write it to `outputs/tables`.
+
+    folder: of the user's own options, which rows may name.
+    """
+    out, name = Path(config["paths"]["out"]), Path(config["name"]).stem
+    kept = read_known(cli.conf().parent / "docs" / "results" / f"{name}.jsonl")
+    table = Table(*read_spec(config["name"], config["rows"], folder), config["split"])
+    jobs = jobs_of(table.spec, config["seeds"] or table.spec["seeds"], folder, config["words"])
+    elsewhere = Known([], []) if config["anew"] else kept
+    here, known = collect(out, elsewhere)
+    missing = [job for job in jobs if wanting(job, known, table)]
+    say(f"{table.spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
-        plan(missing, known, spec, config["at_once"])
+        plan(missing, Known(list(here.values()), []), table, config["at_once"])
         return
     code = 0
     if config["train"] and missing:
-        code = make(missing, spec, config, out / "tables" / name)
-        known = collect(out, elsewhere)
-    lines = rows(spec, jobs, known, config["split"])
-    text = "\n\n".join([f"{spec['title']}; {config['split']} split", markdown(lines), *told(spec, jobs, known, config)])
+        code = make(missing, table, config, out / "tables" / name, folder)
+        here, known = collect(out, elsewhere)
+    text = told(table, jobs, known)
     say(text)
     if config["anew"]:
-        same = against(jobs, known, read_known(kept), [*spec["protocols"], *beside(spec)], config["split"])
-        say("\n".join([f"Made anew, beside {kept.name} and its 95 % interval over images:", *same]))
-    for folder in (out / "tables", *([Path(config["save"])] if config["save"] else [])):
-        write(folder / name, lines, f"{text}\n")
-    if folders := [run.path for run in finished_folders(out) for job in jobs if same_run(run.config, job.config)]:
+        compared, outside = against(table, jobs, known, kept)
+        say("\n".join([f"Made anew, beside {name}.jsonl and its 95 % intervals over images:", *compared]))
+        code = code or int(outside > 0)
+    write(out / "tables" / name, rows(table, jobs, known), f"{text}\n")
+    if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
         page = out / "tables" / f"{name}.html"
         page.write_text(runs_page(folders, page))
-        say(f"\n{page}: open it in a browser")
+        say(f"\n{page}: the runs that were made here; open it in a browser")
     if config["save"]:
-        runs = [run for job in jobs if (run := known.run(job)) is not None]
-        ledger = [*runs, *({"baseline": line} for line in known.baselines if about(line, runs))]
-        write_ledger(Path(config["save"]) / f"{name}.jsonl", ledger)
+        whole = Table(*read_spec(config["name"], None, folder), table.split)
+        every = jobs_of(whole.spec, whole.spec["seeds"], folder)
+        save(whole, every, collect(out, kept)[1], Path(config["save"]) / name)
     if code:
         raise SystemExit(code)
 
 
-def told(spec: Mapping[str, Any], jobs: list[Job], known: Known, config: Mapping[str, Any]) -> list[str]:
-    """What stands below a table: which rows differ, and where published figures come from."""
-    ranked = ranks(spec, jobs, known, config["split"])
-    differ = (
-        "From best to worst; > where the next row is worse by the 95 % interval of the paired difference over seeds"
-    )
-    return [*([f"{differ}, ≈ where that is not told apart:", *ranked] if ranked else []), *notes(spec)]
+def told(table: Table, jobs: list[Job], known: Known) -> str:
+    """A table with what stands below it: how it was measured, which rows differ, where published figures come from."""
+    parts = [f"{table.spec['title']}; {table.split} split", markdown(rows(table, jobs, known))]
+    for protocol, asked in table.asked.items():
+        parts.append(f"- {protocol}: {', '.join(f'{key} {value}' for key, value in asked.items())}")
+    if ranked := ranks(table, jobs, known):
+        differ = "> where the next row is worse by the 95 % interval of the paired difference over seeds"
+        parts += [f"From best to worst; {differ}, ≈ where that is not told apart:", *ranked]
+    return "\n\n".join([*parts, *notes(table.spec)])
 
 
-def read_spec(name: str) -> dict[str, Any]:
-    """A file of `conf/table` by its name, or one of the user's by its path, checked; each row with its `train`."""
+def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
+    """Keep what is known of all seeds, those that were kept before among them: the table, and the lines behind it."""
+    runs = [run for job in jobs if (run := known.run(job, table)) is not None]
+    beside_them = [line for line in known.baselines if table.asks(line) and any(about(line, run) for run in runs)]
+    each = {(line["name"], line["protocol"], str(line["data"]), str(line["trained_by"])): line for line in beside_them}
+    write(stem, rows(table, jobs, known), f"{told(table, jobs, known)}\n")
+    write_ledger(stem.with_suffix(".jsonl"), [*runs, *({"baseline": line} for line in each.values())])
+
+
+def read_spec(
+    name: str, only: list[str] | None = None, folder: Path | None = None
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A file of `conf/table` by its name, or one of the user's by its path, checked; and what it asks of each protocol.
+
+    only: these of its rows. Raises ConfigError with all that is wrong.
+    """
     file = Path(name) if name.endswith(".yaml") else cli.conf() / "table" / f"{name}.yaml"
     if not file.exists():
         there = sorted(found.stem for found in (cli.conf() / "table").glob("*.yaml"))
         raise ConfigError([f"name={name}: no such table; {near(name, there)}, or give the path of a yaml file"])
-    spec: dict[str, Any] = yaml.safe_load(file.read_text())
-    problems = check(spec, TableSpec)
-    if isinstance(spec.get("rows"), Mapping):
-        spec["rows"] |= {} if problems else combinations(spec.get("sweep") or {})
+    try:
+        spec: Any = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{file.name}: no yaml: {' '.join(str(error).split())}"]) from None
+    problems = check(spec, TableSpec) if isinstance(spec, dict) else ["holds no keys; see conf/table/cifar10-cpu.yaml"]
+    if not problems:
+        spec["rows"] |= combinations(spec.get("sweep") or {})
         spec["rows"] = {name: row if isinstance(row, Mapping) else {"train": row} for name, row in spec["rows"].items()}
         problems += [f"rows.{name}.{problem}" for name, row in spec["rows"].items() for problem in check(row, TableRow)]
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
-    return spec
+    there = list(spec["rows"])
+    if wrong := [row for row in only or [] if row not in there]:
+        raise ConfigError([f"rows={row}: {file.name} has no such row; {near(row, there)}" for row in wrong])
+    spec["rows"] = {name: row for name, row in spec["rows"].items() if only is None or name in only}
+    return spec, asked_by(spec, folder)
+
+
+def asked_by(spec: Mapping[str, Any], folder: Path | None) -> dict[str, dict[str, Any]]:
+    """The settings of each protocol, so that results of other settings do not count. Raises ConfigError."""
+
+    def asked(protocols: list[str], words: list[str] | None) -> dict[str, dict[str, Any]]:
+        given = [f"protocol=[{','.join(protocols)}]", *(words or [])]
+        nodes = cli.compose("evaluate", ["run=run", *given], folder)[0]["protocols"]
+        return {protocol: asked_of(node) for protocol, node in nodes.items()}
+
+    tuned = asked(["finetune"], spec["supervised"]) if spec.get("supervised") else {}
+    also = [protocol for protocol in beside(spec) if protocol not in tuned]
+    return asked(spec["protocols"], spec.get("evaluation")) | (asked(also, []) if also else {}) | tuned
 
 
 def combinations(axes: Mapping[str, list[Any]]) -> dict[str, list[str]]:
@@ -99,16 +131,21 @@ def combinations(axes: Mapping[str, list[Any]]) -> dict[str, list[str]]:
     return rows
 
 
-def jobs_of(spec: Mapping[str, Any], seeds: list[int]) -> list[Job]:
-    """Every run of a table, seed after seed, so that whole columns fill early. Raises ConfigError naming the row."""
+def jobs_of(
+    spec: Mapping[str, Any], seeds: list[int], folder: Path | None = None, words: list[str] | None = None
+) -> list[Job]:
+    """Every run of a table, seed after seed, so that whole columns fill early. Raises ConfigError naming the row.
+
+    words: for every run besides, such as trainer=ddp.
+    """
     jobs, problems = [], []
     for seed in seeds:
         for row, own in spec["rows"].items():
             if seed not in (own.get("seeds") or [seed]):
                 continue
-            overrides = [*spec["shared"], *own["train"], f"seed={seed}"]
+            overrides = [*spec["shared"], *own["train"], f"seed={seed}", *(words or [])]
             try:
-                jobs.append(Job(row, seed, overrides, cli.compose("train", overrides)[0]))
+                jobs.append(Job(row, seed, overrides, cli.compose("train", overrides, folder)[0]))
             except ConfigError as error:
                 problems += [f"{row}: {problem}" for problem in error.problems]
     if problems:
@@ -122,10 +159,25 @@ def protocols_of(job: Job, spec: Mapping[str, Any]) -> list[str]:
     return [*spec["protocols"], *(spec["rows"][job.row].get("also") or []), *(["finetune"] if tuned else [])]
 
 
-def collect(out: Path, elsewhere: Known) -> Known:
-    """What lies in a folder of runs, and what is known of runs made elsewhere."""
-    runs = elsewhere.runs + [summary(run) for run in finished_folders(out)]
-    return Known(runs, elsewhere.baselines + baseline_results(out))
+def wanting(job: Job, known: Known, table: Table) -> bool:
+    """Whether a run is still to be made or to be measured."""
+    run = known.run(job, table)
+    return run is None or bool(lacking(run, protocols_of(job, table.spec), known, table))
+
+
+def collect(out: Path, elsewhere: Known) -> tuple[dict[Path, dict[str, Any]], Known]:
+    """The runs that lie in a folder, and all that is known, runs made elsewhere included.
+
+    Of these only those on the images that are at hand, where some are: another copy of a data set is another set.
+    """
+    here, unread = summaries(out)
+    for line in unread:
+        say(f"note  {line}")
+    prints = {run["data"]["name"]: run["data"]["fingerprint"] for run in here.values()}
+    same = [run for run in elsewhere.runs if prints.get(run["data"]["name"]) in (None, run["data"]["fingerprint"])]
+    if len(same) < len(elsewhere.runs):
+        say(f"note  {len(elsewhere.runs) - len(same)} runs that were kept saw other images than those here: left out")
+    return here, Known([*same, *here.values()], [*elsewhere.baselines, *baseline_results(out)])
 
 
 def read_known(ledger: Path) -> Known:
@@ -135,13 +187,7 @@ def read_known(ledger: Path) -> Known:
     return Known(runs, [line["baseline"] for line in lines if "baseline" in line])
 
 
-def measured(run: Mapping[str, Any] | None, protocols: list[str], split: str) -> bool:
-    """Whether a run stands, with a result of every protocol."""
-    found = {line["protocol"] for line in run["results"] if line["split"] == split} if run else set()
-    return set(protocols) <= found
-
-
-def plan(jobs: list[Job], known: Known, spec: Mapping[str, Any], at_once: int) -> None:
+def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
     """What is missing, and how long the training will take: told from a few steps of each row, made now."""
     from ssl_lab.estimate import seconds
 
@@ -149,37 +195,39 @@ def plan(jobs: list[Job], known: Known, spec: Mapping[str, Any], at_once: int) -
     total, unknown = 0.0, 0
     for job in jobs:
         words = " ".join(job.overrides)
-        if known.run(job) is not None:
+        if here.run(job, table) is not None:
             say(f"  measure  {words}")
             continue
         if job.row not in each:
-            each[job.row] = seconds(job.config, spec.get("images"))
+            each[job.row] = seconds(job.config, table.spec.get("images"), at_once)
         took = each[job.row]
         total, unknown = total + (took or 0.0), unknown + (took is None)
         say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
     if total:
-        say(f"about {duration(total / at_once)} of training, {at_once} at a time, each as fast as alone")
+        say(f"about {duration(total / at_once)} of training, {at_once} at a time, and then evaluation")
     if unknown:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
 
-def make(jobs: list[Job], spec: Mapping[str, Any], config: Mapping[str, Any], logs: Path) -> int:
+def make(jobs: list[Job], table: Table, config: Mapping[str, Any], logs: Path, folder: Path | None) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
-    out = Path(config["paths"]["out"])
+    spec = table.spec
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
-    split = f"split={config['split']}"
+    own = [] if folder is None else [f"--config-dir={folder}"]
     asked = [f"protocol=[{','.join(spec['protocols'])}]", f"baselines=[{','.join(spec['baselines'])}]"]
     asked += spec.get("evaluation") or []
 
-    def lines(job: Job) -> Iterator[list[str]]:
-        yield ["train", *job.overrides, *places]
-        folder = next(run for run in finished_folders(out) if same_run(run.config, job.config))
-        yield ["evaluate", f"run={folder.path}", *asked, split, *places]
-        for protocol in spec["rows"][job.row].get("also") or []:
-            yield ["evaluate", f"run={folder.path}", f"protocol={protocol}", split, *places]
-        if "finetune" in protocols_of(job, spec):
-            words = ["protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]
-            yield ["evaluate", f"run={folder.path}", *words, split, *places]
+    def lines(job: Job) -> Callable[[Path], Iterator[list[str]]]:
+        def each(log: Path) -> Iterator[list[str]]:
+            yield ["train", *own, *job.overrides, *places]
+            run = ["evaluate", *own, f"run={folder_named(log)}", f"split={table.split}", *places]
+            yield [*run, *asked]
+            for protocol in spec["rows"][job.row].get("also") or []:
+                yield [*run, f"protocol={protocol}"]
+            if "finetune" in protocols_of(job, spec):
+                yield [*run, "protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]
+
+        return each
 
     slots = Slots(config["at_once"], logs)
     return report(slots, slots.run([Command(f"{job.row}, seed {job.seed}", lines(job)) for job in jobs]))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import cli
-from ssl_lab.cells import about
 from ssl_lab.gains import Row, answer, rows_of
+from ssl_lab.known import about
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
 from ssl_lab.say import say
@@ -94,7 +94,8 @@ def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:
 
 def asked_by(jobs: Sequence[Job]) -> list[tuple[str, dict[str, Any]]]:
     """What the evaluations ask of each protocol, so that results of other settings are left out."""
-    commands = [words for job in jobs for command, *words in job.lines if command == "evaluate"]
+    lines = [line for job in jobs for line in job.lines]  # type: ignore[union-attr]  # none of ours waits for a log
+    commands = [words for command, *words in lines if command == "evaluate"]
     nodes = [node for words in commands for node in cli.compose("evaluate", words)[0]["protocols"].items()]
     return [(protocol, asked_of(node)) for protocol, node in nodes]
 
@@ -102,7 +103,7 @@ def asked_by(jobs: Sequence[Job]) -> list[tuple[str, dict[str, Any]]]:
 def results(run: RunFolder, config: Mapping[str, Any], asked: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """What was found: of the run, of baselines, of weights from a file."""
     out, data = Path(config["paths"]["out"]), run.record["data"]
-    found = [line for line in baseline_results(out) if about(line, [{"config": run.config, "data": data}])]
+    found = [line for line in baseline_results(out) if about(line, {"config": run.config, "data": data})]
     named = (Path(config["worth"]["weights"] or "").name, config["worth"]["timm"])
     others = [line for file in (out / "weights").glob("*/results.jsonl") for line in read_results(file)]
     found += [line for line in others if line["data"] == data and line["name"] in named]

@@ -37,7 +37,7 @@ def smoke_rows() -> list[tuple[str, str]]:
     """Every row of every table that is not yet run here; of a sweep the first."""
     found = []
     for table in ("cifar10-short", "tiny20-cpu", "cifar10", "cifar100", "imagenet100", "imagenet", "ablation-simclr"):
-        spec = read_spec(table)
+        spec, _ = read_spec(table)
         found += [(table, row) for row in (list(spec["rows"])[:1] if spec.get("sweep") else spec["rows"])]
     return found
 
@@ -46,7 +46,7 @@ def smoke_rows() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("table", "row"), smoke_rows())
 def test_every_row_of_every_table_trains(table: str, row: str, process: Command) -> None:
     """Twenty steps of its own recipe on a small batch of photographs, at the size that the recipe has."""
-    spec = read_spec(table)
+    spec, _ = read_spec(table)
     words = [*spec["shared"], *spec["rows"][row]["train"]]
     kept = [word for word in words if not word.startswith(("data=", "data.batch_size=", "method.microbatch="))]
     side = cli.compose("train", words)[0]["data"]["store_size"]

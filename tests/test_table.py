@@ -12,11 +12,12 @@ import yaml
 from conftest import ROOT, TINY, Command
 
 from ssl_lab import cli, estimate
-from ssl_lab.cells import Known, against, differ, interval, notes, ranks, rows, spread
+from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
+from ssl_lab.known import Known, Table, lacking
 from ssl_lab.records import find_run, read_ledger, same_run
 from ssl_lab.sheet import latex, markdown
-from ssl_lab.tabulate import combinations, jobs_of, measured, read_known, read_spec
+from ssl_lab.tabulate import collect, combinations, jobs_of, read_known, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -33,18 +34,26 @@ def spec(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+ASKED = {"k": 50, "temperature": 0.1}
+
+
+def table(split: str = "val", **changes: Any) -> Table:
+    return Table(spec(**changes), {"knn": ASKED}, split)
+
+
 def known(figures: dict[tuple[str, int], float], random: dict[int, float]) -> Known:
     """Runs of a table with made figures."""
-    data = {"fingerprint": "x"}
+    data = {"name": "digits", "fingerprint": "x"}
     runs = []
     for job in jobs_of(spec(), [0, 1, 2]):
         if (job.row, job.seed) in figures:
-            line = {"protocol": "knn", "split": "val", "name": job.row, "figures": {"top1": figures[job.row, job.seed]}}
+            line = {"protocol": "knn", "split": "val", "name": job.row, "asked": ASKED, "data": data}
+            line |= {"figures": {"top1": figures[job.row, job.seed]}}
             cost = {"views_seen": 2e6, "flops": 1e14, "seconds": 60.0, "ending": {"train/loss": 1.0}}
             runs.append({"config": job.config, "data": data, "results": [line], **cost})
     baselines = [
         {"protocol": "knn", "split": "val", "name": "random weights", "figures": {"top1": score}, "data": data}
-        | {"trained_by": {"seed": seed, "backbone": runs[0]["config"]["method"]["backbone"]}}
+        | {"asked": ASKED, "trained_by": {"seed": seed, "backbone": runs[0]["config"]["method"]["backbone"]}}
         for seed, score in random.items()
     ]
     return Known(runs, baselines)
@@ -53,7 +62,7 @@ def known(figures: dict[tuple[str, int], float], random: dict[int, float]) -> Kn
 def test_cells_are_means_and_paired_intervals_over_seeds() -> None:
     simclr = {("SimCLR", 0): 0.5, ("SimCLR", 1): 0.6, ("SimCLR", 2): 0.7}
     found = known(simclr | {("Rotation", 0): 0.4}, {0: 0.3, 1: 0.35, 2: 0.5})
-    lines = rows(spec(), jobs_of(spec(), [0, 1, 2]), found, "val")
+    lines = rows(table(), jobs_of(spec(), [0, 1, 2]), found)
     random, ours, rotation = lines
     assert random["knn %"] == "38.3 ± 10.4"
     assert ours["knn %"] == "60.0 ± 10.0"
@@ -68,33 +77,32 @@ def test_spread_and_interval_of_nothing_are_empty() -> None:
     assert (spread({}), interval([]), interval([0.1])) == ("", "", "+10.0")
 
 
-def given(**rows: Any) -> dict[str, Any]:
-    made = spec()
-    return made | {"rows": {name: row | rows.get(name, {}) for name, row in made["rows"].items()}}
+def given(**rows: Any) -> Table:
+    return table(rows={name: row | rows.get(name, {}) for name, row in spec()["rows"].items()})
 
 
 def test_published_figures_are_compared_only_where_they_were_measured_alike() -> None:
-    table = given(
+    printed = given(
         SimCLR={"published": {"knn": {"value": 55.0, "source": "A"}}},
         Rotation={"published": {"knn": {"value": 50.0, "source": "B", "measured": "on test", "verified": False}}},
     )
     found = known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {0: 0.3})
-    _, simclr, rotation = rows(table, jobs_of(spec(), [0]), found, "val")
+    _, simclr, rotation = rows(printed, jobs_of(spec(), [0]), found)
     assert (simclr["knn published"], simclr["knn difference"]) == ("55", "+5.0")
     assert (rotation["knn published"], rotation["knn difference"]) == ("50†?", "")
-    assert notes(table) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
-    alone = rows(table, [], known({("SimCLR", 0): 0.6}, {}), "val")
+    assert notes(printed.spec) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
+    alone = rows(printed, [], known({("SimCLR", 0): 0.6}, {}))
     assert [line["method"] for line in alone] == ["random weights", "SimCLR", "Rotation"]  # published, not yet run here
 
 
 def test_rows_are_told_apart_by_paired_differences() -> None:
     close = {("SimCLR", s): 0.5 + s / 10 for s in range(3)} | {("Rotation", s): 0.49 + s / 10 for s in range(3)}
     jobs = jobs_of(spec(), [0, 1, 2])
-    assert ranks(spec(), jobs, known(close, {0: 0.3}), "val") == ["knn: SimCLR > Rotation"]  # by 1 point at every seed
+    assert ranks(table(), jobs, known(close, {0: 0.3})) == ["knn: SimCLR > Rotation"]  # by 1 point at every seed
     mixed = close | {("Rotation", 2): 0.9}
-    assert ranks(spec(), jobs, known(mixed, {0: 0.3}), "val") == ["knn: Rotation ≈ SimCLR"]
+    assert ranks(table(), jobs, known(mixed, {0: 0.3})) == ["knn: Rotation ≈ SimCLR"]
     two = {key: value for key, value in close.items() if key[1] < 2}
-    assert ranks(spec(), jobs, known(two, {0: 0.3}), "val") == []
+    assert ranks(table(), jobs, known(two, {0: 0.3})) == []
     assert not differ([0.1, 0.1])
     assert differ([0.1, 0.11, 0.12])
 
@@ -103,11 +111,13 @@ def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
     jobs = jobs_of(spec(), [0, 1])
     here, kept = (known({("SimCLR", 0): first, ("Rotation", 1): 0.4}, {}) for first in (0.62, 0.6))
     kept.runs[0]["results"][0]["figures"] |= {"top1_low": 0.58, "top1_high": 0.61}
-    assert against(jobs, here, kept, ["knn"], "val") == [
+    told, outside = against(table(), jobs, here, kept)
+    assert outside == 1
+    assert told == [
         "SimCLR, seed 0, knn: 62.0 here, 60.0 kept, OUTSIDE 58.0 to 61.0",
         "Rotation, seed 1, knn: 40.0 here, 40.0 kept",
     ]
-    assert against(jobs, here, kept, ["knn"], "test") == []
+    assert against(table("test"), jobs, here, kept) == ([], 0)
 
 
 def test_latex_has_a_line_a_row() -> None:
@@ -139,12 +149,57 @@ def test_the_time_of_a_run_follows_from_its_length(monkeypatch: pytest.MonkeyPat
     assert seconds("data=svhn", "data.search=null") is None
 
 
-def test_a_run_that_lacks_a_protocol_or_the_split_is_to_be_measured() -> None:
-    run = known({("SimCLR", 0): 0.5}, {}).runs[0]
-    assert measured(run, ["knn"], "val")
-    assert not measured(run, ["knn", "logistic"], "val")
-    assert not measured(run, ["knn"], "test")
-    assert not measured(None, ["knn"], "val")
+def test_a_run_that_lacks_a_figure_is_to_be_measured() -> None:
+    found = known({("SimCLR", 0): 0.5}, {0: 0.3})
+    (run,) = found.runs
+    assert lacking(run, ["knn"], found, table()) == []
+    assert lacking(run, ["knn", "logistic"], found, table()) == ["logistic"]
+    assert lacking(run, ["knn"], found, table("test")) == ["knn", "random weights, knn"]
+    assert lacking(run, ["knn"], known({("SimCLR", 0): 0.5}, {}), table()) == ["random weights, knn"]
+    assert lacking(run | {"whole_images": False}, ["knn"], found, table()) == ["knn"]  # recalibrated
+
+
+@pytest.mark.parametrize("change", [{"asked": ASKED | {"k": 5}}, {"data": {"fingerprint": "y"}}, {"split": "test"}])
+def test_a_cell_takes_no_figure_that_was_measured_otherwise(change: dict[str, Any]) -> None:
+    found = known({("SimCLR", 0): 0.5}, {0: 0.3})
+    found.runs[0]["results"].append(found.runs[0]["results"][0] | {"figures": {"top1": 0.9}} | change)
+    found.baselines.append(found.baselines[0] | {"figures": {"top1": 0.9}} | change)
+    random, simclr = rows(table(), jobs_of(spec(), [0]), found)
+    assert (random["knn %"], simclr["knn %"], simclr["knn over random"]) == ("30.0", "50.0", "+20.0")
+
+
+def test_each_row_stands_over_random_weights_of_its_own_backbone() -> None:
+    wide = {"train": ["method=rotation", "method.backbone.widths=[16,16]"]}
+    two = spec(rows={"SimCLR": {"train": ["method=simclr"]}, "Rotation": wide})
+    found = known({("SimCLR", 0): 0.5, ("Rotation", 0): 0.4}, {0: 0.3})
+    jobs = jobs_of(two, [0])
+    found.runs[1]["config"] = jobs[1].config
+    backbone = jobs[1].config["method"]["backbone"]
+    other = {"figures": {"top1": 0.35}, "trained_by": {"seed": 0, "backbone": backbone}}
+    found.baselines.append(found.baselines[0] | other)
+    lines = {line["method"]: line for line in rows(Table(two, {"knn": ASKED}, "val"), jobs, found)}
+    assert lines["random weights"]["knn %"] == "30.0"
+    assert lines["random weights of Rotation"]["knn %"] == "35.0"
+    assert (lines["SimCLR"]["knn over random"], lines["Rotation"]["knn over random"]) == ("+20.0", "+5.0")
+
+
+def test_a_cell_of_fewer_seeds_than_its_row_says_so() -> None:
+    found = known({("SimCLR", seed): 0.5 for seed in range(3)}, {})
+    found.runs[2]["results"] = []
+    (line,) = [line for line in rows(table(), jobs_of(spec(), [0, 1, 2]), found) if line["method"] == "SimCLR"]
+    assert (line["knn %"], line["seeds"]) == ("50.0 ± 0.0 (n = 2)", "3")
+
+
+def test_a_damaged_run_and_runs_on_other_images_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("a", "{"), ("b", '{"status": "finished"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    kept = known({("SimCLR", 0): 0.5}, {})
+    here, found = collect(tmp_path, kept)
+    assert (here, found.runs) == ({}, kept.runs)
+    assert capsys.readouterr().out.count("is left out, damaged") == 2
 
 
 def test_runs_are_told_apart_by_what_changes_their_result() -> None:
@@ -154,6 +209,7 @@ def test_runs_are_told_apart_by_what_changes_their_result() -> None:
     assert same_run(config(), config("paths.out=elsewhere", "probe=knn", "data.root=here"))
     downloaded = cli.compose("train", ["data=cifar10", "paths.cache=there"])[0]
     assert same_run(cli.compose("train", ["data=cifar10"])[0], downloaded)
+    assert not same_run(config("data.root=here"), config("data.root=there"))
     for change in ("seed=1", "method.loss.temperature=0.3", "trainer.max_epochs=2", "data.batch_size=32"):
         assert not same_run(config(), config(change))
 
@@ -170,14 +226,26 @@ def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rows\.A\.published\.knn\.value='much'") as caught:
         read_spec(str(file))
     assert any("source: missing" in problem for problem in caught.value.problems)
+    for text, said in (("rows: [", "no yaml"), ("- a", "holds no keys"), ("", "holds no keys")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            read_spec(str(file))
+    file.write_text(yaml.safe_dump(spec(protocols=["knnn"])))
+    with pytest.raises(ConfigError, match="knn"):
+        read_spec(str(file))
+    file.write_text(yaml.safe_dump(spec()))
+    with pytest.raises(ConfigError, match=r"rows=SimCLRR: .* did you mean SimCLR"):
+        read_spec(str(file), ["SimCLRR"])
+    assert list(read_spec(str(file), ["Rotation"])[0]["rows"]) == ["Rotation"]
     with pytest.raises(ConfigError, match="SimCLR: methd"):
         jobs_of(spec(rows={"SimCLR": {"train": ["methd=simclr"]}}), [0])
 
 
 @pytest.mark.parametrize("name", cli.options()["table"])
 def test_every_row_of_every_table_composes(name: str) -> None:
-    table = read_spec(name)
-    assert len(jobs_of(table, [0])) == len(table["rows"]) > 0
+    spec, asked = read_spec(name)
+    assert len(jobs_of(spec, [0])) == len(spec["rows"]) > 0
+    assert set(spec["protocols"]) <= set(asked)
     assert f"make table-{name}" in (cli.conf() / "table" / f"{name}.yaml").read_text()
     assert f"table-{name}:" in (ROOT / "Makefile").read_text()
 
@@ -231,10 +299,10 @@ def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -
 
 @pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
 def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> None:
-    table = read_spec(ledger.stem)
+    spec, asked = read_spec(ledger.stem)
     kept = read_known(ledger)
-    jobs = jobs_of(table, sorted({run["config"]["seed"] for run in kept.runs}))
+    jobs = jobs_of(spec, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
-        made = rows(table, jobs, kept, split)
-        if split == "val" or any(line.get("seeds") and line["knn %"] for line in made):
+        made = rows(Table(spec, asked, split), jobs, kept)
+        if split == "val" or any(line.get("seeds") for line in made):
             assert markdown(made) in (ROOT / "README.md").read_text()

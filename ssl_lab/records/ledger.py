@@ -1,16 +1,18 @@
 """What is worth keeping of many runs: their records and results, without weights, checkpoints or paths."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ssl_lab.records.metrics import read_metrics
 from ssl_lab.records.results import read_results
 from ssl_lab.records.run import RunFolder, write_atomically
 
 _DURATION = ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
-_PLACES = ("root", "search", "cache", "folder")
+_PLACES = ("search", "cache", "folder")
 _FACTS = (
     "commit",
     "dirty",
@@ -18,6 +20,7 @@ _FACTS = (
     "hardware",
     "data",
     "precision",
+    "whole_images",
     "images_seen",
     "views_seen",
     "flops",
@@ -26,8 +29,12 @@ _FACTS = (
 
 
 def same_run(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two resolved configurations ask for the same run; where files lie and what watches it do not count."""
-    return _identity(config) == _identity(other)
+    """Whether two resolved configurations ask for the same run; what watches it does not count.
+
+    Nor does where files lie, but for the folder of the images where both tell it: a ledger does not.
+    """
+    roots = (config["data"].get("root"), other["data"].get("root"))
+    return _identity(config) == _identity(other) and (None in roots or roots[0] == roots[1])
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,24 +42,39 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "method": config["method"],
         "seed": config["seed"],
-        "data": _without_places(data),
+        "data": _without(data, (*_PLACES, "root")),
         "trainer": {key: trainer[key] for key in _DURATION if key in trainer},
     }
 
 
-def _without_places(node: Any) -> Any:
+def _without(node: Any, left_out: Sequence[str]) -> Any:
     if isinstance(node, Mapping):
         # What is null counts as absent: a run of an older version lacks the keys that came after it.
-        return {key: _without_places(value) for key, value in node.items() if key not in _PLACES and value is not None}
+        return {k: _without(value, left_out) for k, value in node.items() if k not in left_out and value is not None}
     return node
 
 
 def summary(run: RunFolder) -> dict[str, Any]:
     """One finished run as a line of a ledger: what was asked, what it took, its last figures, its results."""
-    record = run.record
+    record, config = run.record, run.config
     facts = {key: record[key] for key in _FACTS if key in record}
+    asked = _identity(config)
+    asked["data"] |= {"root": root} if (root := config["data"].get("root")) else {}
     ending = ending_figures(read_metrics(run.metrics_file))
-    return {"config": _identity(run.config), **facts, "ending": ending, "results": read_results(run.results_file)}
+    return {"config": asked, **facts, "ending": ending, "results": read_results(run.results_file)}
+
+
+def summaries(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """All finished runs below a folder, in the order in which they finished, and why others could not be read."""
+    found, unread = {}, []
+    for file in sorted(folder.rglob("run.json"), key=lambda file: file.stat().st_mtime):
+        run = RunFolder(file.parent)
+        try:
+            if run.finished:
+                found[run.path] = summary(run)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            unread.append(f"{run.path} is left out, damaged: {type(error).__name__} {error}")
+    return found, unread
 
 
 def ending_figures(lines: list[dict[str, Any]]) -> dict[str, float]:
@@ -61,17 +83,6 @@ def ending_figures(lines: list[dict[str, Any]]) -> dict[str, float]:
     last = steps[-max(1, len(steps) // 10) :]
     names = {name for line in last for name in line if name.startswith("train/")}
     return {name: sum(line[name] for line in last) / len(last) for name in sorted(names)}
-
-
-def finished_runs(folder: Path) -> list[dict[str, Any]]:
-    """Summaries of all finished runs below a folder."""
-    return [summary(run) for run in finished_folders(folder)]
-
-
-def finished_folders(folder: Path) -> list[RunFolder]:
-    """All finished runs below a folder."""
-    found = [RunFolder(file.parent) for file in sorted(folder.rglob("run.json"))]
-    return [run for run in found if run.finished]
 
 
 def baseline_results(folder: Path) -> list[dict[str, Any]]:
@@ -85,6 +96,7 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
 
 
 def write_ledger(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a ledger."""
+    """Replace a ledger; the folders of images, which say nothing elsewhere, are left out."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in lines))
+    told = [line | {"config": _identity(line["config"])} if "config" in line else line for line in map(dict, lines)]
+    write_atomically(file, "".join(json.dumps(line, sort_keys=True) + "\n" for line in told))

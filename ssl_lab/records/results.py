@@ -1,6 +1,8 @@
 """What evaluations found: one line each, and tables of them."""
 
+import fcntl
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,21 @@ from rich.table import Table
 
 
 def append_result(file: Path, line: Mapping[str, Any]) -> None:
-    """Add one evaluation to `results.jsonl`."""
+    """Add one evaluation to `results.jsonl`, whole, whatever other processes add to it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as stream:
+    with file.open("a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        written = stream.read()
+        if written and not written.endswith("\n"):  # a line that a kill cut off
+            os.truncate(file, len(written[: written.rfind("\n") + 1].encode()))
         stream.write(json.dumps(dict(line)) + "\n")
 
 
 def read_results(file: Path) -> list[dict[str, Any]]:
-    """All evaluations of a run, oldest first."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    """All evaluations of a run, oldest first; a last line that was cut off is none."""
+    whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def asked_of(node: Mapping[str, Any]) -> dict[str, Any]:
