@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import TINY, Command
 
 from ssl_lab import cli
 from ssl_lab.evaluation import Sets, Subject, gallery
 from ssl_lab.evaluation.gallery import contact_sheet
 from ssl_lab.pages.page import page, table, thinned
-from ssl_lab.pages.runs_page import look, runs_page
+from ssl_lab.pages.runs_page import labels, look, runs_page
 from ssl_lab.records import RunFolder, find_run, run_folders
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -95,6 +96,63 @@ def test_many_runs_side_by_side(tmp_path: Path) -> None:
         assert said == ""
         assert document.count("<path") == 5
         assert document.count("<circle") == 5
+
+
+def add(run: Path, **changes: Any) -> None:
+    """One more result of a run."""
+    line = json.loads((run / "results.jsonl").read_text().splitlines()[0]) | changes
+    with (run / "results.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def test_figures_that_were_measured_otherwise_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+    run, other = fake(tmp_path, 0), fake(tmp_path, 1)
+    add(run, data={"name": "stl10"}, figures={"top1": 0.123})
+    add(run, asked={"k": 5}, figures={"top1": 0.234})
+    text = runs_page([run, other], tmp_path / "report.html")
+    assert "55.0 ± 7.1" in text  # 50 and 60: neither of the others is among them
+    for head in ("knn top-1 %, val, k None, stl10", "knn top-1 %, val, k 5"):
+        assert head in text
+    changed = RunFolder(other)
+    changed.update(data={"name": "digits", "fingerprint": "y"})
+    assert "1 of 1" in runs_page([run, other], tmp_path / "report.html")  # other images: no seed of the same
+
+
+def test_odd_folders_do_not_stop_the_page(tmp_path: Path) -> None:
+    """Of an older version, cut off, with figures that are none: a row, or what is left."""
+    odd = [fake(tmp_path / str(i), 0) for i in range(5)]
+    line = {"protocol": "knn", "split": "val", "name": "SimCLR"}
+    (odd[0] / "results.jsonl").write_text(json.dumps(line | {"figures": {"top1": 0.5}}) + "\n")
+    (odd[1] / "results.jsonl").write_text(json.dumps(line | {"figures": {"top1": None}, "shown": ["top1"]}) + "\n{")
+    (odd[2] / "metrics.jsonl").write_text('{"train/loss": 1.0}\n')
+    (odd[3] / "metrics.jsonl").write_text('{"step": 0, "train/loss": 1.0}\n{"step": 0, "train/loss": 2.0}\n')
+    config = yaml.safe_load((odd[4] / "config.yaml").read_text())
+    del config["trainer"]["accumulate_grad_batches"]
+    (odd[4] / "config.yaml").write_text(yaml.safe_dump(config))
+    text = runs_page(odd, tmp_path / "report.html")
+    assert text.count("damaged: KeyError") == 1
+    assert "50.0" in text
+
+
+def test_groups_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+    same = {"a": 1, "b": 1, "c": 1, "d": 1}
+    for rate in (1, 2):
+        for views in (1, 2):
+            fake(
+                tmp_path / f"{rate}{views}",
+                0,
+                **(same | {"e": views, "f": 7 - views, "g": 3 * views, "h": -views, "z": rate}),
+            )
+    named = labels([look(folder) for folder in run_folders(str(tmp_path))])
+    assert sorted(named.values()) == [f"simclr-convnet-digits (e {e}, z {z})" for e in (1, 2) for z in (1, 2)]
+
+
+def test_a_run_that_is_being_written_says_so(tmp_path: Path) -> None:
+    run = RunFolder(fake(tmp_path, 0, status="running"))
+    assert look(run.path).problem == "has not finished"
+    with run.lock():
+        assert look(run.path).problem == "is running"
+    assert look(run.path).problem == "has not finished"
 
 
 def test_a_folder_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ function compare(parent, metrics) {
   const canvas = element("div", {}, parent);
   const draw = () => {
     canvas.replaceChildren();
-    const series = metrics[metric.value].map(one => {
+    const told = one => !axis.value || one.per_step[axis.value] !== null;  // a run that goes on has no seconds yet
+    const series = metrics[metric.value].filter(told).map(one => {
       const scale = axis.value ? one.per_step[axis.value] : 1;
       return { name: one.name, seed: one.seed, points: one.points.map(p => [p[0] * scale, p[1]]) };
     });

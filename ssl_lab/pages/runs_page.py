@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -30,9 +30,15 @@ class Seen:
     problem: str
 
     @cached_property
+    def made_of(self) -> dict[str, Any]:
+        """All that makes it what it is, by dotted keys: its configuration, its images, its precision."""
+        told = {"images": (self.record.get("data") or {}).get("fingerprint"), "precision": self.record.get("precision")}
+        return flat(self.config) | told
+
+    @cached_property
     def group(self) -> str:
-        """What its seeds share: all that makes it what it is, as text."""
-        return json.dumps({key: value for key, value in flat(self.config).items() if key != "seed"}, sort_keys=True)
+        """What its seeds share, as text."""
+        return json.dumps({key: value for key, value in self.made_of.items() if key != "seed"}, sort_keys=True)
 
     @property
     def title(self) -> str:
@@ -47,12 +53,25 @@ def look(folder: Path) -> Seen:
         record, config = run.record, run.config
         lines, results = read_metrics(run.metrics_file), read_results(run.results_file)
         method, seed = config["method"]["_target_"], config["seed"]
+        _ = int(config["data"]["batch_size"]), [line["step"] + 0 for line in lines]
+        results = [shown(line, record) for line in results]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Seen(folder, {}, {}, [], [], f"damaged: {type(error).__name__} {error}")
     if not (isinstance(method, str) and isinstance(seed, int)):
         return Seen(folder, {}, {}, [], [], "damaged: no method or seed")
-    problem = "" if record.get("status") == "finished" else str(record.get("last_error") or "has not finished")
+    problem = ""
+    if record.get("status") != "finished":
+        problem = "is running" if run.being_written else str(record.get("last_error") or "has not finished")
     return Seen(folder, config, record, lines, results, problem)
+
+
+def shown(line: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with what the page reads of it: the figures that are numbers, and the data where it is not the run's."""
+    figures = {name: value for name, value in line["figures"].items() if isinstance(value, int | float)}
+    other = line.get("data") not in (None, record.get("data"))
+    told = [name for name in line.get("shown", ["top1"]) if name in figures]
+    elsewhere = str(line["data"].get("name", "other data")) if other else ""
+    return {**line, "figures": figures, "shown": told, "on": elsewhere, "asked": line.get("asked") or {}}
 
 
 def runs_page(folders: Sequence[Path], to: Path) -> str:
@@ -83,12 +102,23 @@ def labels(runs: Sequence[Seen]) -> dict[str, str]:
         named.setdefault(run.title.rpartition("-s")[0] or run.title, []).append(group)
     found = {}
     for title, alike in named.items():
-        keys = differing([flat(first[group].config) for group in alike])
-        for group in alike:
-            config = flat(first[group].config)
-            own = ", ".join(f"{key.rpartition('.')[2]} {config.get(key)}" for key in keys[:4])
+        configs = {group: first[group].made_of for group in alike}
+        keys = telling(list(configs.values()))
+        for group, config in configs.items():
+            own = ", ".join(f"{key.rpartition('.')[2]} {config.get(key)}" for key in keys)
             found[group] = f"{title} ({own})" if own else title
     return found
+
+
+def telling(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """As few of the keys in which they differ as tell them all apart, the first that help."""
+    chosen: list[str] = []
+    apart = 1
+    for key in differing(configs):
+        several = len({json.dumps([config.get(k) for k in (*chosen, key)]) for config in configs})
+        if several > apart:
+            chosen, apart = [*chosen, key], several
+    return chosen
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -107,14 +137,50 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [k for k in keys if k != "seed" and len({json.dumps(c.get(k), sort_keys=True) for c in configs}) > 1]
 
 
+class Column(NamedTuple):
+    """Which figure a column shows; figures that were measured otherwise stand in another."""
+
+    protocol: str
+    split: str
+    on: str  # other data than the run's own
+    asked: str  # settings, where a protocol was measured with several
+    figure: str
+
+    def __str__(self) -> str:
+        others = [word for word in (self.asked, self.on) if word]
+        return ", ".join([f"{self.protocol} {self.figure.replace('top1', 'top-1')} %", self.split, *others])
+
+
+def figures_of(run: Seen, apart: Mapping[str, Sequence[str]]) -> dict[Column, float]:
+    """A run's newest figure for each column; recalibrated encoders are not its own.
+
+    apart: of each protocol the settings in which measurements differ.
+    """
+    found = {}
+    for line in run.results:
+        asked = ", ".join(f"{key} {line['asked'].get(key)}" for key in apart[line["protocol"]])
+        for name in line["shown"] if not line["name"].endswith(", recalibrated") else ():
+            found[Column(line["protocol"], line["split"], line["on"], asked, name)] = line["figures"][name]
+    return found
+
+
 def groups(runs: Sequence[Seen], names: Mapping[str, str], to: Path) -> str:
     """A row a group: mean and standard deviation over seeds of every figure, and what a run cost."""
-    columns = list(dict.fromkeys((line["protocol"], line["split"], name) for run in runs for line in run.results
-                                 for name in line["shown"] if line["figures"]))  # fmt: skip
-    members = {group: [run for run in runs if run.group == group] for group in names}
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for line in (line for run in runs for line in run.results):
+        asked.setdefault(line["protocol"], []).append(line["asked"])
+    apart = {protocol: differing(settings) for protocol, settings in asked.items()}
+    figures = {run.folder: figures_of(run, apart) for run in runs}
+    columns = list(dict.fromkeys(column for run in runs for column in figures[run.folder]))
+    members: dict[str, list[Seen]] = {}
+    for run in runs:
+        members.setdefault(run.group, []).append(run)
+
+    def found(own: Sequence[Seen], column: Column) -> list[float]:
+        return [figures[run.folder][column] for run in own if column in figures[run.folder]]
 
     def first_figure(group: str) -> float:
-        values = [value for run in members[group] for column in columns[:1] for value in found(run, column)]
+        values = found(members[group], columns[0]) if columns else []
         return mean(values) if values else -1.0
 
     rows = []
@@ -122,25 +188,17 @@ def groups(runs: Sequence[Seen], names: Mapping[str, str], to: Path) -> str:
         name, own = names[group], members[group]
         finished = [run for run in own if not run.problem]
         cells = [escape(name), f"{len(finished)} of {len(own)}"]
-        cells += [spread([value for run in finished for value in found(run, column)]) for column in columns]
+        cells += [spread(found(finished, column)) for column in columns]
         for key, scale, form in (("views_seen", 1e6, "{:.2f}"), ("flops", 1, "{:.3g}"), ("seconds", 1, "{}")):
             values = [run.record[key] for run in finished if key in run.record]
             average = mean(values) / scale if values else 0.0
             text = duration(average) if key == "seconds" else form.format(average)
             cells.append(f'<span data-sort="{average}">{text}</span>' if values else "")
         rows.append([*cells, " ".join(link(run, to) for run in own)])
-    head = ["runs", "finished", *(f"{p} {n.replace('top1', 'top-1')} %, {s}" for p, s, n in columns)]
+    head = ["runs", "finished", *(escape(column) for column in columns)]
     note = "<p>Mean ± standard deviation over seeds. Click a heading to sort.</p>"
     find = '<input class="find" placeholder="show rows that hold …" aria-label="filter">'
     return note + find + table([*head, "views, M", "FLOPs", "time", "seeds"], rows, sortable=True) if rows else ""
-
-
-def found(run: Seen, column: tuple[str, str, str]) -> list[float]:
-    """A run's newest figure of a protocol, as a list of one or none; recalibrated encoders are not its own."""
-    protocol, split, name = column
-    values = [line["figures"][name] for line in run.results if (line["protocol"], line["split"]) == (protocol, split)
-              and name in line["figures"] and not line["name"].endswith(", recalibrated")]  # fmt: skip
-    return values[-1:]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -164,13 +222,14 @@ def curves(runs: Sequence[Seen], names: Mapping[str, str]) -> dict[str, Any]:
     metrics: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         steps = max((line["step"] for line in run.lines), default=0)
-        batch = run.config["data"]["batch_size"] * run.config["trainer"]["accumulate_grad_batches"]
+        batch = run.config["data"]["batch_size"] * run.config["trainer"].get("accumulate_grad_batches", 1)
         epochs = max((line.get("epoch", 0) for line in run.lines), default=0) + 1
-        seconds = run.record.get("seconds", 0)
+        seconds = run.record.get("seconds")  # of a finished run alone
         for name in dict.fromkeys(name for line in run.lines for name in line if "/" in name and name != "val/knn_k"):
             points = [(line["step"], line[name]) for line in run.lines if math.isfinite(line.get(name, math.nan))]
             if len(points) > 1:
-                per_step = {"epochs": epochs / steps, "images": batch, "seconds": seconds / steps}
+                each = max(steps, 1)
+                per_step = {"epochs": epochs / each, "images": batch, "seconds": seconds and seconds / each}
                 series = {"name": names[run.group], "seed": run.config["seed"], "points": thinned(points, POINTS)}
                 metrics.setdefault(name, []).append(series | {"per_step": per_step})
     preferred = sorted(metrics, key=lambda name: (name != "val/knn_top1", name != "train/loss", name))
@@ -193,7 +252,7 @@ def cost(runs: Sequence[Seen], names: Mapping[str, str]) -> list[dict[str, Any]]
 
 def differences(runs: Sequence[Seen], names: Mapping[str, str]) -> str:
     """The keys in which groups differ, a row each; beyond the method itself these are what one should know of."""
-    first = {run.group: flat(run.config) for run in runs}
+    first = {run.group: run.made_of for run in runs}
     keys = differing(list(first.values()))
     outside = [key for key in keys if not key.startswith("method.") or key.startswith("method.backbone.")]
     note = f"<p class='flag'>They differ beyond the method: {escape(', '.join(outside))}.</p>" if outside else ""

@@ -63,6 +63,18 @@ class RunFolder:
     def finished(self) -> bool:
         return self.record.get("status") == "finished"
 
+    @property
+    def being_written(self) -> bool:
+        """Whether a process holds the lock."""
+        try:
+            with (self.path / "lock").open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # there is none
+            pass
+        return False
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Within, no other process writes this run. Raises ValueError when one does, or when none can.
@@ -92,7 +104,7 @@ class RunFolder:
         """Make the folder and write the configuration and the first facts; a resumed run keeps its older ones."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        self.update(**(facts | self.record | {"status": "running"}))
+        self.update(**(facts | self.record | {"status": "running", "last_error": None}))
 
     def update(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
