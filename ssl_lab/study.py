@@ -45,6 +45,13 @@ def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
         direction="maximize",
         load_if_exists=True,
     )
+    given = {"words": sorted(words), "axes": {key: str(choices) for key, choices in axes.items()}}
+    if made.user_attrs.get("given", given) != given:
+        raise ValueError(
+            f"search.name={asked['name']}: {folder} holds a search of other settings ({made.user_attrs['given']}): "
+            "give this one another name, search.name=…"
+        )
+    made.set_user_attr("given", given)
     for trial in made.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # stopped in the middle, with us
         made.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         made.enqueue_trial(trial.params)
@@ -57,6 +64,7 @@ class Search:
     def __init__(self, made: Any, folder: Path, asked: Mapping[str, Any], words: list[str], axes: Axes):
         self.study, self.folder, self.asked, self.words, self.axes = made, folder, asked, words, axes
         self.stopped = 0  # by which signal
+        self.without = False  # whether a run came to its end and had not logged the figure
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
@@ -85,16 +93,25 @@ class Search:
         if self.stopped:
             say("the running trials have saved: the same command goes on from there")
             raise SystemExit(128 + self.stopped)
+        if self.without:
+            raise ValueError(
+                f"search.figure={self.asked['figure']}: a run came to its end without it, so no trial will have it; "
+                "choose one that its metrics.jsonl holds"
+            )
+        if not any(trial.state.name == "COMPLETE" for trial in self.study.trials):
+            raise SystemExit(1)
 
     def trial(self, slot: int) -> None:
         """Choose values, train with them, and tell how it went."""
         import optuna
 
-        if self.stopped:
+        if self.stopped or self.without:
             return
         with self._lock:
             trial = self.study.ask()
             own = [f"{key}={suggest(trial, key, choices)}" for key, choices in self.axes.items()]
+        while self._twin_runs(trial) and not self.stopped:  # the same run: it will be finished, and is read then
+            time.sleep(POLL)
         log = self.folder / "logs" / f"{trial.number:03d}.log"
         log.parent.mkdir(exist_ok=True)
         say(f"  trial {trial.number}: {' '.join(own)}")
@@ -108,20 +125,30 @@ class Search:
             say(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
         elif code or not figures:
             self.study.tell(trial, state=states.FAIL)
+            self.without = self.without or not code
             why = Outcome("", code, log, 0.0).last_line if code else f"logged no {self.asked['figure']}"
             say(f"  trial {trial.number}: failed ({code}), see {log}: {why}")
         else:
             self.study.tell(trial, figures[-1])
             say(f"  trial {trial.number}: {figures[-1]:.4f}")
 
+    def _twin_runs(self, trial: Any) -> bool:
+        """Whether an earlier trial runs with the same values."""
+        others = [other for other in self.study.get_trials(deepcopy=False) if other.number < trial.number]
+        return any(other.state.name == "RUNNING" and other.params == trial.params for other in others)
+
     def _train(self, slot: int, trial: Any, log: Path, words: list[str]) -> tuple[int, bool]:
         """Its exit code, and whether it was stopped because others do better."""
         line, looks, pruned = [sys.executable, "-m", "ssl_lab.train", *words], 0, False
         with log.open("wb") as stream:
-            process = subprocess.Popen(
-                line, stdout=stream, stderr=stream, start_new_session=True, env=environment(slot, self.asked["at_once"])
-            )
-            self._running[slot] = process
+            with self._lock:
+                process = subprocess.Popen(
+                    line, stdout=stream, stderr=stream, start_new_session=True,
+                    env=environment(slot, self.asked["at_once"]),
+                )  # fmt: skip
+                self._running[slot] = process
+            if self.stopped:  # it came while this one was started
+                process.send_signal(self.stopped)
             while process.poll() is None:
                 time.sleep(POLL)
                 for value in figures_of(log, self.asked["figure"])[looks:]:

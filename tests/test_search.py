@@ -45,12 +45,40 @@ def test_trials_are_made_once_and_gone_on_with(process: Command, tmp_path: Path)
     assert again.returncode == 0, again.stderr
     assert [line.split(":")[0] for line in again.stdout.splitlines() if ": method.optim.lr=" in line] == ["  trial 2"]
     assert "3 trials" in (tmp_path / "runs/search/search/search.md").read_text()
+    other = process("search", *[word for word in words if "lr=" not in word], "seed=0,1", timeout=300)
+    assert (other.returncode, "holds a search of other settings" in other.stderr) == (2, True)
+
+
+def test_trials_of_the_same_values_wait_for_each_other(process: Command) -> None:
+    """Four trials of one choice at a time of two: the runs are locked, and none fails of it."""
+    words = [*TINY, "trainer.max_epochs=1", "health=none", "method.loss.temperature=0.1,0.1", "search.trials=3"]
+    done = process("search", *words, "paths.out=runs", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 trials to their end" in done.stdout
+
+
+def test_a_figure_that_no_run_logs_ends_the_search(process: Command) -> None:
+    words = [
+        *TINY,
+        "trainer.max_steps=1",
+        "probe=none",
+        "health=none",
+        "seed=0,1",
+        "search.trials=4",
+        "search.at_once=1",
+    ]
+    done = process("search", *words, "search.trials=4", "search.at_once=1", "paths.out=runs", timeout=300)
+    assert (done.returncode, "search.figure=val/knn_top1: a run came to its end without it" in done.stderr) == (2, True)
+    assert done.stdout.count("  trial ") == 2  # the first, and what it says; no other was started
 
 
 def test_a_failed_trial_says_why(process: Command, tmp_path: Path) -> None:
-    done = process("search", *TINY, "data.batch_size=64,9999", "search.trials=2", "paths.out=runs", timeout=300)
+    words = [*TINY, "trainer.max_epochs=1", "health=none", "paths.out=runs"]
+    done = process("search", *words, "data.batch_size=64,9999", "search.trials=2", timeout=300)
     assert "set data.batch_size=" in done.stdout
     assert "trials to their end" in done.stdout
+    alone = process("search", *words, "data.batch_size=9999,9998", "search.trials=1", "search.name=b")
+    assert alone.returncode == 1
 
 
 class Hopeless:
