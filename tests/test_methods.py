@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_lab import cli
 from ssl_lab.build import build
@@ -69,6 +70,23 @@ def test_saved_and_loaded_a_method_gives_the_same_loss(name: str, tmp_path: Any)
     again = make(name)
     again.load_state_dict(torch.load(tmp_path / "method.pt", weights_only=True))
     assert again.step(images(), draws()).loss.item() == make(name).step(images(), draws()).loss.item() != other
+
+
+@pytest.mark.parametrize(("name", "apart"), [("simclr", False), ("vicreg", True), ("barlow_twins", True)])
+def test_batch_norm_sees_the_views_together_or_one_at_a_time(name: str, apart: bool) -> None:
+    method = make(name)
+    seen: list[int] = []
+    norms = [
+        next(m for m in part.modules() if isinstance(m, _BatchNorm)) for part in (method.encoder, method.projector)
+    ]
+    for norm in norms:
+        norm.register_forward_hook(lambda _module, given, _made: seen.append(len(given[0])))
+    loss = method.step(images(), draws()).loss
+    assert seen == ([16] * 4 if apart else [32] * 2)
+    views = [method.encoder.normalize(view) for view in method.views(images(), draws())]
+    groups = views if apart else [torch.cat(views)]
+    again = torch.cat([method.projector(method.encoder.backbone(group)) for group in groups]).chunk(2)
+    assert loss.item() == pytest.approx(method.loss(*again).item(), rel=1e-5)
 
 
 TWO_VIEW = ["simclr", "barlow_twins", "vicreg", "emp_ssl"]

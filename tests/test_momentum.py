@@ -118,6 +118,17 @@ def test_the_teacher_moves_once_an_update(
     assert moves[-1] == pytest.approx(1, abs=1e-3)
 
 
+def test_mocos_momentum_stays_or_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    moves: list[float] = []
+    monkeypatch.setattr(Teacher, "move", lambda self, students, momentum: moves.append(momentum))
+    moco("moco_v2").after_update()
+    rising = moco("moco_v2", "+method.momentum_end=0.999")
+    for progress in (0.0, 0.5, 1.0):
+        monkeypatch.setattr(type(rising), "progress", progress)
+        rising.after_update()
+    assert moves == pytest.approx([0.99, 0.99, 0.9945, 0.999])
+
+
 def test_a_split_batch_norm_is_plain_batch_norm_of_each_part() -> None:
     torch.manual_seed(0)
     inputs = torch.randn(8, 3, 4, 4, dtype=torch.float64) + torch.arange(8).view(8, 1, 1, 1)

@@ -49,6 +49,14 @@ def test_the_rate_warms_up_linearly_then_falls_as_a_cosine() -> None:
     assert rates[10:] == pytest.approx([0.1 + 0.9 * (1 + math.cos(math.pi * i / 20)) / 2 for i in range(21)])
 
 
+def test_the_rate_drops_after_shares_of_the_training() -> None:
+    recipe = OptimRecipe(torch.optim.SGD, lr=1.0, drops=[0.3, 0.6, 0.8], drop=0.2)
+    factors = [recipe.factor(step, total_steps=200, warmup_steps=0) for step in (0, 59, 60, 119, 120, 159, 160, 199)]
+    assert factors == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04, 0.008, 0.008])  # RotNet's, epoch by epoch
+    with pytest.raises(ValueError, match=r"method\.optim\.drops=\[60\]"):
+        OptimRecipe(torch.optim.SGD, lr=1.0, drops=[60])
+
+
 def test_lars_adapts_weights_and_not_biases() -> None:
     torch.manual_seed(0)
     net = network()

@@ -40,6 +40,7 @@ def naive_vicreg(z1: Tensor, z2: Tensor) -> Tensor:
 def test_barlow_twins_is_the_papers_loop() -> None:
     z1, z2 = draw(7, 4, 0), draw(7, 4, 1)
     assert torch.allclose(barlow_twins(z1, z2, 0.02), naive_barlow_twins(z1, z2, 0.02))
+    assert torch.allclose(barlow_twins(z1, z2, 0.02, scale=0.1), 0.1 * naive_barlow_twins(z1, z2, 0.02))
 
 
 def test_vicreg_is_the_papers_loop() -> None:

@@ -47,6 +47,7 @@ def linear(
     schedule: Schedule = "cosine",
     scale: Sequence[float] = (0.08, 1.0),
     seed: int = 0,
+    nesterov: bool = True,
 ) -> Result:
     """SGD on crops and flips, the encoder frozen in evaluation mode; tested on clean images after the last epoch.
 
@@ -55,7 +56,7 @@ def linear(
     """
     if not rates:
         raise no_rates("linear")
-    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
+    recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed, nesterov)
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     encoder.eval()
     select, test = subject.features(sets.select), subject.features(sets.test)

@@ -17,7 +17,7 @@ Targets = Callable[[Int[Tensor, " n"], Geometry], Tensor]  # of these rows of a 
 
 
 class Recipe(NamedTuple):
-    """SGD with Nesterov's momentum on crops and flips; `scale` is the share of the image that a crop takes."""
+    """SGD on crops and flips; `scale` is the share of the image that a crop takes."""
 
     epochs: int
     batch_size: int
@@ -26,6 +26,7 @@ class Recipe(NamedTuple):
     schedule: Schedule
     scale: tuple[float, ...]
     seed: int
+    nesterov: bool = True
 
 
 class Tuned(NamedTuple):
@@ -119,7 +120,11 @@ def descend(
     """SGD on `loss(view, targets)`; each group brings its own rate."""
     momentum = recipe.momentum
     optimizer = torch.optim.SGD(
-        groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, weight_decay=recipe.weight_decay
+        groups,
+        lr=0.0,
+        momentum=momentum,
+        nesterov=recipe.nesterov and momentum > 0,
+        weight_decay=recipe.weight_decay,
     )
     tops = [group["lr"] for group in optimizer.param_groups]
     steps = max(1, recipe.epochs * len(batches))

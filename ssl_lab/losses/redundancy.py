@@ -5,18 +5,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def barlow_twins(z1: Float[Tensor, "n d"], z2: Float[Tensor, "n d"], redundancy: float = 0.005) -> Float[Tensor, ""]:
+def barlow_twins(
+    z1: Float[Tensor, "n d"], z2: Float[Tensor, "n d"], redundancy: float = 0.005, scale: float = 1.0
+) -> Float[Tensor, ""]:
     """Makes the cross-correlation C of two views the identity (Zbontar et al. 2021, arXiv 2103.03230, eq. 1).
 
-        loss = sum_i (1 - C_ii)^2 + redundancy x sum_{i != j} C_ij^2
+        loss = scale x [sum_i (1 - C_ii)^2 + redundancy x sum_{i != j} C_ij^2]
 
-    Over the whole batch; variances have the released code's epsilon of 1e-5. Raises ValueError on fewer than two rows,
-    which have no correlation.
+    scale: 1 in the paper; 0.1 in solo-learn, which counts where LARS does not adapt. Over the whole batch; variances
+    have the released code's epsilon of 1e-5. Raises ValueError on fewer than two rows, which have no correlation.
     """
     correlation = cross_correlation(z1, z2)
     diagonal = correlation.diagonal()
     others = correlation.square().sum() - diagonal.square().sum()
-    return (1 - diagonal).square().sum() + redundancy * others
+    return scale * ((1 - diagonal).square().sum() + redundancy * others)
 
 
 def cross_correlation(z1: Float[Tensor, "n d"], z2: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -37,7 +39,8 @@ def vicreg(
         loss = invariance x mean (z1 - z2)^2 + variance x [v(z1) + v(z2)] + covariance x [c(z1) + c(z2)]
 
     with v = `variance_hinge` and c = `covariance_penalty`. The first mean is over rows and dimensions, as in the
-    released code, whose weights these are; the paper sums over dimensions. The other terms are the paper's.
+    released code; the paper sums over dimensions. The other terms are the paper's, and solo-learn's; the released code
+    halves the variance term, which is `variance` = 12.5 here.
     """
     agreement = F.mse_loss(z1, z2)
     spread = variance_hinge(z1) + variance_hinge(z2)

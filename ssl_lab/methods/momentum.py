@@ -39,12 +39,18 @@ class Taught(Method):
         self.teacher.copy(self.students)
 
 
+def falling(progress: float) -> float:
+    """From 1 to 0 as half a cosine."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
 class MoCo(Taught):
     """A query finds its key among the keys of earlier batches (He et al. 2020, arXiv 1911.05722).
 
     loss: of queries, their keys and the queue; `info_nce`.
     views: of an image; the first is the query's, the second the key's.
-    queue_size: keys kept. momentum: of the key encoder, which moves once an update.
+    queue_size: keys kept. momentum: of the key encoder, which moves once an update. momentum_end: what that rises to as
+    half a cosine (solo-learn's); None for a constant one.
     splits: parts of the global batch with batch-norm statistics of their own; the keys are normalised in another order
     than the queries, so that neither leaks which belong together. 1 keeps the networks' batch norm as it is.
     symmetric: every view is once query and once key; the mean of both losses. Costs twice the passes.
@@ -58,6 +64,7 @@ class MoCo(Taught):
         momentum: float = 0.999,
         splits: int = 1,
         symmetric: bool = False,
+        momentum_end: float | None = None,
         **parts: Any,
     ):
         super().__init__(**parts)
@@ -70,6 +77,7 @@ class MoCo(Taught):
             split_batch_norms(self, splits)
         self.loss, self.views = loss, views
         self.momentum, self.splits, self.symmetric = momentum, splits, symmetric
+        self.momentum_end = momentum_end
         self.queue = Queue(queue_size, int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
         self.views_per_image = 4 if symmetric else 2
         self.fewest_rows = 2 * splits
@@ -110,7 +118,9 @@ class MoCo(Taught):
         return projections[order.argsort()[mine]]
 
     def after_update(self) -> None:
-        self.teacher.move(self.students, self.momentum)
+        end = self.momentum_end
+        at = self.momentum if end is None else end - (end - self.momentum) * falling(self.progress)
+        self.teacher.move(self.students, at)
 
 
 class MoCoV1(MoCo):
@@ -148,7 +158,7 @@ class MoCoV3(Taught):
         self.loss, self.views, self.momentum = loss, views, momentum
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
-        return accumulation_remarks(accumulate)
+        return accumulation_remarks(accumulate, None)
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         views = [self.encoder.normalize(view) for view in self.views(inputs, draws)]
@@ -159,5 +169,4 @@ class MoCoV3(Taught):
         return Step(loss, features[0].detach(), {})
 
     def after_update(self) -> None:
-        rest = (1 - self.momentum) * (1 + math.cos(math.pi * self.progress)) / 2
-        self.teacher.move(self.students, 1 - rest)
+        self.teacher.move(self.students, 1 - (1 - self.momentum) * falling(self.progress))

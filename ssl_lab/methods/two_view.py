@@ -26,6 +26,8 @@ class TwoView(Method):
     views: from images to a list of views.
     microbatch: images embedded at a time, in the memory that these take; null embeds the whole batch at once. The loss
     still compares the whole batch, and a step costs one forward pass more.
+    apart: whether each view passes the networks by itself, so that batch norm sees one view at a time, as in the code
+    of Barlow Twins, VICReg and solo-learn; else views of one size share a pass, as in SimCLR's and EMP-SSL's.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class TwoView(Method):
         loss: Callable[..., Tensor],
         views: Views,
         microbatch: int | None = None,
+        apart: bool = False,
         **parts: Any,
     ):
         super().__init__(**parts)
@@ -43,7 +46,7 @@ class TwoView(Method):
         self.projector = projector(self.encoder.num_features)
         self.loss = loss
         self.views = views
-        self.microbatch = microbatch
+        self.microbatch, self.apart = microbatch, apart
         self.views_per_image = views.count
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
@@ -60,8 +63,9 @@ class TwoView(Method):
             """Features of the first view, then the projections of each, for some of the rows."""
             rows = draws if stop - start == len(inputs) else draws.rows(start, stop)
             views = [self.encoder.normalize(view) for view in self.views(inputs[start:stop], rows)]
-            features = self.embed(views)
-            return features[: stop - start].detach(), *self.projector(features).chunk(len(views))
+            features = [self.encoder.backbone(torch.cat(images)) for images in self.passes(views)]
+            projections = [self.projector(x) for x in (features if self.apart else [torch.cat(features)])]
+            return features[0][: stop - start].detach(), *torch.cat(projections).chunk(len(views))
 
         if self.microbatch is None or self.microbatch >= len(inputs):
             features, *projections = project(0, len(inputs))
@@ -69,10 +73,11 @@ class TwoView(Method):
             features, *projections = in_parts(project, self, len(inputs), self.microbatch)
         return Step(whole_batch_loss(self.loss, *projections), features, {})
 
-    def embed(self, views: list[Float[Tensor, "n 3 _ _"]]) -> Float[Tensor, "kn d"]:
-        """Features of all views, view after view. Views of one size share a pass, and so their batch statistics."""
-        passes = (torch.cat(list(same)) for _, same in groupby(views, key=lambda view: view.shape[-2:]))
-        return torch.cat([self.encoder.backbone(images) for images in passes])
+    def passes(self, views: list[Float[Tensor, "n 3 _ _"]]) -> list[list[Float[Tensor, "n 3 _ _"]]]:
+        """The views that go through the backbone together, and so share their batch statistics."""
+        if self.apart:
+            return [[view] for view in views]
+        return [list(same) for _, same in groupby(views, key=lambda view: view.shape[-2:])]
 
 
 class SimCLR(TwoView):
@@ -93,13 +98,14 @@ class EMPSSL(TwoView):
     whole_images = False
 
 
-def accumulation_remarks(accumulate: int) -> list[str]:
-    """What accumulated gradients do to a loss that compares the rows of a batch."""
+def accumulation_remarks(accumulate: int, microbatch: str | None = "method.microbatch") -> list[str]:
+    """What accumulated gradients do to a loss that compares the rows of a batch; microbatch: the key that helps."""
     if accumulate == 1:
         return []
     return [
         f"trainer.accumulate_grad_batches={accumulate} does not enlarge what the loss compares: for that, set "
-        f"data.batch_size to {accumulate} times as much, and method.microbatch to what fits in memory"
+        f"data.batch_size to {accumulate} times as much"
+        + (f", and {microbatch} to what fits in memory" if microbatch else "")
     ]
 
 

@@ -1,7 +1,7 @@
 """How a method is optimised: parameter groups, learning rate and its schedule."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -10,13 +10,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class OptimRecipe:
-    """An optimiser over parameter groups, with warm-up then cosine per step.
+    """An optimiser over parameter groups, with a schedule per step: warm-up, then a cosine or drops.
 
     optimizer: a partial of an optimiser class, waiting for its groups and rate.
     lr: base rate. lr_scaling: factor on it, of the global batch: "none", "linear" (batch / 256), "sqrt".
     weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too. exempt_lr: base rate of
     those, where it is another than `lr`.
     warmup_epochs: linear, from the first step. final_lr: fraction of the rate that the cosine ends on.
+    drops: instead of a cosine, the shares of the training after which the rate is multiplied by `drop`: [0.6, 0.8].
     """
 
     def __init__(
@@ -28,10 +29,15 @@ class OptimRecipe:
         warmup_epochs: float = 0.0,
         final_lr: float = 0.0,
         exempt_lr: float | None = None,
+        drops: Sequence[float] = (),
+        drop: float = 0.1,
     ):
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_scaling = lr, weight_decay, lr_scaling
         self.warmup_epochs, self.final_lr, self.exempt_lr = warmup_epochs, final_lr, exempt_lr
+        self.drops, self.drop = tuple(drops), drop
+        if not all(0 < share < 1 for share in self.drops):
+            raise ValueError(f"method.optim.drops={list(drops)}: shares of the training, each between 0 and 1")
 
     def effective_lr(self, batch_size: int) -> float:
         """The rate at the top of the schedule for a global batch of `batch_size`."""
@@ -55,9 +61,11 @@ class OptimRecipe:
         return optimizer, schedule
 
     def factor(self, step: int, total_steps: int, warmup_steps: int) -> float:
-        """Factor on the rate at update `step`: rises linearly over the warm-up, then falls as half a cosine."""
+        """Factor on the rate at update `step`: rises linearly over the warm-up, then half a cosine, or drops."""
         if step < warmup_steps:
             return (step + 1) / warmup_steps
+        if self.drops:
+            return float(self.drop ** sum(step >= share * total_steps for share in self.drops))
         progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
         return self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
