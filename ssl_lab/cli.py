@@ -12,6 +12,7 @@ from typing import Any
 
 from ssl_lab.arguments import Line, parse
 from ssl_lab.config import ConfigError, check, near
+from ssl_lab.follow import follow
 from ssl_lab.say import say
 from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import PACKAGE
@@ -57,6 +58,7 @@ def enter(name: str, run: Run) -> None:
 
     Exits with code 2 and one message that lists every problem; nothing has been written then.
     """
+    follow()
     with messages():
         line = parse(sys.argv[1:])
         if "--help" in line.flags:

@@ -19,7 +19,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from ssl_lab.follow import MARK
 from ssl_lab.say import say
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when the terminal closes
 
 
 class Job(NamedTuple):
@@ -60,7 +63,7 @@ class Slots:
     """Runs jobs, `count` at a time; each slot has its own part of the cores and of the GPUs.
 
     logs: folder of what the jobs print. fail_fast: whether jobs that have not started stay so once one has failed.
-    SIGINT and SIGTERM go on to all that runs, which then saves and leaves; `asked` holds the signal.
+    SIGINT, SIGTERM and a closed terminal go on to all that runs, which then saves and leaves; `asked` holds the signal.
     """
 
     def __init__(self, count: int, logs: Path, fail_fast: bool = False):
@@ -86,7 +89,7 @@ class Slots:
             finally:
                 free.put(slot)
 
-        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._pass_on) for number in ASKING}
         try:
             with self._live(), ThreadPoolExecutor(self.count) as pool:
                 started = [pool.submit(one, number, job) for number, job in enumerate(jobs)]
@@ -140,7 +143,7 @@ class Slots:
             )
             self._running[slot] = process
             if self.asked:  # it came while this one was started
-                process.send_signal(self.asked)
+                pass_on(process, self.asked)
         code = process.wait()
         with self._lock:
             self._running.pop(slot)
@@ -149,7 +152,12 @@ class Slots:
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.asked = number
         for process in list(self._running.values()):
-            process.send_signal(number)
+            pass_on(process, number)
+
+
+def pass_on(process: subprocess.Popen[bytes], number: int) -> None:
+    """A signal to end, as commands understand it: of SIGHUP they know nothing."""
+    process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
 def said(log: Path) -> list[str]:
@@ -190,6 +198,7 @@ def environment(slot: int, count: int) -> dict[str, str]:
     """The environment of a slot: nothing of the ranks that started us, its share of the cores and of the GPUs."""
     ranks = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ranks)}
+    kept[MARK] = str(os.getpid())
     kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device] or _gpus()
     if len(devices) >= count > 1:

@@ -15,7 +15,7 @@ from typing import Any
 from ssl_lab.arguments import Range
 from ssl_lab.records import read_metrics
 from ssl_lab.say import say
-from ssl_lab.slots import Outcome, environment
+from ssl_lab.slots import ASKING, Outcome, environment, pass_on
 
 POLL = 1.0  # seconds between looks at what a run has logged
 Axes = Mapping[str, list[str] | Range]
@@ -82,7 +82,7 @@ class Search:
             finally:
                 slots.put(slot)
 
-        before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._pass_on) for number in ASKING}
         try:
             with ThreadPoolExecutor(self.asked["at_once"]) as pool:
                 list(pool.map(one, range(max(0, self.asked["trials"] - len(done)))))
@@ -148,7 +148,7 @@ class Search:
                 )  # fmt: skip
                 self._running[slot] = process
             if self.stopped:  # it came while this one was started
-                process.send_signal(self.stopped)
+                pass_on(process, self.stopped)
             while process.poll() is None:
                 time.sleep(POLL)
                 for value in figures_of(log, self.asked["figure"])[looks:]:
@@ -179,7 +179,7 @@ class Search:
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.stopped = number
         for process in list(self._running.values()):
-            process.send_signal(number)
+            pass_on(process, number)
 
 
 def suggest(trial: Any, key: str, choices: list[str] | Range) -> Any:

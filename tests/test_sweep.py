@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from conftest import TINY, Command
 
 from ssl_lab.dashboard import HEALTH
-from ssl_lab.records import find_run
+from ssl_lab.records import RunFolder, find_run
 from ssl_lab.slots import Job, Slots, environment, report, slots_for
 
 HELP, WRONG = ["train", "--help"], ["train", "sed=1"]
@@ -135,14 +136,12 @@ def read_wandb(log: Path) -> dict[str, list[dict[str, Any]]]:
     return kept
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_sweep_that_is_asked_to_end_lets_every_run_save(number: signal.Signals, place: Path) -> None:
     arguments = [*TINY, "trainer.max_epochs=500", "probe=none", "health=none", "paths.out=runs", "seed=0,1,2"]
     line = [sys.executable, "-m", "ssl_lab.train", "--multirun", *arguments]
     sweep = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len({file.parent for file in place.rglob("*.ckpt")}) < 2:
-        time.sleep(0.05)
+    wait_for(lambda: len({file.parent for file in place.rglob("*.ckpt")}) == 2)
     sweep.send_signal(number)
     said, _ = sweep.communicate(timeout=60)
     assert sweep.returncode == 128 + number, said
@@ -152,6 +151,27 @@ def test_a_sweep_that_is_asked_to_end_lets_every_run_save(number: signal.Signals
         assert list(find_run(run).checkpoints.glob("*.ckpt"))
     logs = [log.read_text() for log in place.rglob("sweeps/*/logs/*.log")]
     assert sum("saved by step" in log for log in logs) == 2
+
+
+def test_the_jobs_of_a_killed_sweep_save_and_end_with_it(place: Path) -> None:
+    """kill -9 gives the sweep no time to pass anything on: the system tells its jobs."""
+    arguments = [*TINY, "trainer.max_epochs=500", "probe=none", "health=none", "paths.out=runs", "seed=0,1"]
+    line = [sys.executable, "-m", "ssl_lab.train", "--multirun", *arguments, "hydra.launcher.slots=1"]
+    sweep = subprocess.Popen(line, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: list(place.glob("runs/train/*/checkpoints/*.ckpt")))
+    sweep.kill()
+    sweep.wait()
+    (run,) = place.glob("runs/train/*")
+    wait_for(lambda: not RunFolder(run).being_written)
+    (log,) = place.rglob("sweeps/*/logs/*.log")
+    assert "SIGTERM: saved by step" in log.read_text()
+
+
+def wait_for(happened: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 100
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_jobs_of_a_sweep_run_under_submitit(process: Command, tmp_path: Path) -> None:
