@@ -29,6 +29,7 @@ from ssl_lab.records import (
     same_evaluation,
     write_ledger,
 )
+from ssl_lab.say import say
 from ssl_lab.types import Result
 
 
@@ -115,6 +116,9 @@ def results(
             subject = subject or make()
             known = [asked | measured(node, subject, candidate.home)]
             append_result(file, known[-1])
+        else:
+            when = known[-1]["time"][:10]
+            say(f"stands   {candidate.name}, {protocol}: measured on {when}; force=true measures it again")
         lines.append(known[-1])
     return lines
 

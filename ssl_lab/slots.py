@@ -200,10 +200,12 @@ def environment(slot: int, count: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ranks)}
     kept[MARK] = str(os.getpid())
     kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    devices = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device] or _gpus()
-    if len(devices) >= count > 1:
-        share = len(devices) // count
-        kept["CUDA_VISIBLE_DEVICES"] = ",".join(devices[slot * share : (slot + 1) * share])
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = _gpus() if named is None else [device for device in named.split(",") if device]
+    if devices and count > 1:
+        share = max(1, len(devices) // count)
+        first = slot * share % len(devices)  # more slots than GPUs: some share one
+        kept["CUDA_VISIBLE_DEVICES"] = ",".join(devices[first : first + share])
     return kept
 
 

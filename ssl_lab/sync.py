@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_lab import cli
@@ -24,7 +24,7 @@ def main(words: Sequence[str]) -> None:
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
         raise ConfigError([f"{folder}: no such folder; give one that holds runs" for folder in absent])
-    runs = [run for folder in folders for run in offline_runs(folder)]
+    runs = sorted({run for folder in folders for run in offline_runs(folder.resolve())})
     waiting = [run for run in runs if not pushed(run)]
     sys.stdout.write(f"{len(runs)} offline runs, {len(runs) - len(waiting)} of them pushed before\n")
     if not runs:
@@ -34,14 +34,15 @@ def main(words: Sequence[str]) -> None:
         raise SystemExit(done.returncode)
 
 
-def offline_runs(folder: Path) -> Iterator[Path]:
-    """The folders of W&B's offline runs, below those of our runs."""
-    yield from sorted(folder.rglob("wandb/offline-run-*"))
+def offline_runs(folder: Path) -> list[Path]:
+    """The folders of W&B's offline runs, below those of our runs or given themselves."""
+    return [run for run in (folder, *folder.rglob("offline-run-*")) if run.match("wandb/offline-run-*")]
 
 
 def pushed(run: Path) -> bool:
-    """Whether `wandb sync` has left its mark."""
-    return any(run.glob("*.wandb.synced"))
+    """Whether `wandb sync` has left its mark, and nothing was written since."""
+    marks = [mark.stat().st_mtime for mark in run.glob("*.wandb.synced")]
+    return bool(marks) and all(log.stat().st_mtime <= max(marks) for log in run.glob("*.wandb"))
 
 
 if __name__ == "__main__":

@@ -197,6 +197,11 @@ def test_a_corruption_grows_with_its_severity_and_follows_its_seed(name: str) ->
         assert away == sorted(away)
 
 
+def test_brighter_black_is_gray() -> None:
+    made = corrupt(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "brightness", 5, seed=0)
+    assert made.unique().tolist() == [76]  # 0.3 of 255
+
+
 def test_robust_reports_clean_and_corrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     s = subject()
     found = robust(s, corruptions=["gaussian_noise", "contrast"], severities=[1, 5])

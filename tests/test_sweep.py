@@ -73,6 +73,10 @@ def test_a_slot_has_its_share_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> No
     assert slots_for(1) >= 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # one device for two slots: they share it
     assert environment(1, 2)["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert [environment(slot, 4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == ["4", "5", "4", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none, whatever there is
+    assert environment(0, 2)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path) -> None:

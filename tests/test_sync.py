@@ -1,5 +1,6 @@
 """Pushing offline W&B runs: which ones, and what is said when there are none."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -28,10 +29,14 @@ def test_only_what_was_not_pushed_is_handed_on(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sync.subprocess, "run", run)
     make(tmp_path, "1", pushed=True)
     waiting = make(tmp_path, "2", pushed=False)
+    longer = make(tmp_path, "3", pushed=True)  # pushed while it ran
+    os.utime(longer / "run-3.wandb", (4e9, 4e9))
     with pytest.raises(SystemExit) as left:
-        sync.main([str(tmp_path)])
+        sync.main([str(tmp_path), str(tmp_path / "train")])
     assert left.value.code == 3
-    assert [line[2:] for line in lines] == [["wandb", "sync", str(waiting)]]
+    assert [line[2:] for line in lines] == [["wandb", "sync", str(waiting), str(longer)]]
+    for given in (waiting, waiting.parent):
+        assert next(iter(sync.offline_runs(given))).parent == waiting.parent
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:

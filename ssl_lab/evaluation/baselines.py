@@ -47,7 +47,8 @@ class KMeansFeatures(nn.Module):
         """Set whitening and centroids from some thousand images."""
         draw = torch.Generator().manual_seed(self.seed)
         n, _, h, w = images.shape
-        row, top, left = (torch.randint(0, m, (patches,), generator=draw) for m in (n, h - self.patch, w - self.patch))
+        places = (n, h - self.patch + 1, w - self.patch + 1)
+        row, top, left = (torch.randint(0, count, (patches,), generator=draw) for count in places)
         steps = torch.arange(self.patch)
         rows, columns = (top[:, None] + steps)[:, :, None], (left[:, None] + steps)[:, None]
         found = images[row[:, None, None], :, rows, columns].movedim(-1, 1)

@@ -36,9 +36,10 @@ def blur(images: Images, sigma: float, _: torch.Generator) -> Images:
 
 
 def brightness(images: Images, more: float, _: torch.Generator) -> Images:
-    """The value of HSV, the largest channel, grows; the others keep their proportion."""
+    """The value of HSV, the largest channel, grows; the others keep their proportion, and black becomes gray."""
     value = images.amax(1, keepdim=True)
-    return images * ((value + more).clamp_max(1) / value.clamp_min(1e-6))
+    brighter = (value + more).clamp_max(1)
+    return torch.where(value > 0, images * (brighter / value.clamp_min(1e-6)), brighter)
 
 
 def contrast(images: Images, factor: float, _: torch.Generator) -> Images:

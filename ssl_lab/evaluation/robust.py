@@ -71,4 +71,5 @@ def robust(
     figures["corrupted"] = mean(figures[name] for name in corruptions)
     settings = {"corruptions": list(corruptions), "severities": list(severities), "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
+    settings |= {"noise_for_batches_of": subject.batch_size}
     return Result("robust", figures, settings, ("clean", "corrupted"))
