@@ -1,6 +1,7 @@
 """A run before its first step: parts, data, folder, and Lightning's trainer with our checkpoints, logs and probes."""
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def loggers(run: Run) -> list[Logger]:
         "save_dir": str(run.folder.path),
         "name": name,
         "id": name,
-        "group": group,
+        "group": os.environ.get("WANDB_RUN_GROUP", group),  # of a sweep its launcher has named one
         "resume": "allow",
     }
     given |= {"job_type": "train", "tags": list(run.choices.values())}

@@ -106,10 +106,12 @@ def test_the_offline_wandb_runs_of_a_sweep_hold_what_is_promised(process: Comman
     logs = sorted((tmp_path / "runs").glob("train/*/wandb/offline-run-*/*.wandb"))
     methods = ["inpainting", "simclr"]
     assert [log.stem.split("-")[1] for log in logs] == methods
+    groups: set[str] = set()
     for log, method in zip(logs, methods, strict=True):
         kept = read_wandb(log)
         (run,) = kept["run"]
-        assert (run["run_group"], run["job_type"]) == ("train", "train")
+        groups.add(run["run_group"])
+        assert run["job_type"] == "train"
         assert run["tags"] == [method, "convnet", "digits"]
         assert run["display_name"] == run["run_id"] == log.parents[2].name
         assert kept["config"][0]["update"]["method"]["backbone"]["widths"] == [8, 8]
@@ -127,6 +129,7 @@ def test_the_offline_wandb_runs_of_a_sweep_hold_what_is_promised(process: Comman
         contents = {entry["path"] for entry in artifact["manifest"]["contents"]}
         assert contents == {"run.json", "config.yaml", "metrics.jsonl"}
         assert kept["exit"][0].get("exit_code", 0) == 0
+    assert [group.startswith("train-sweep-") for group in groups] == [True]  # one
 
 
 def read_wandb(log: Path) -> dict[str, list[dict[str, Any]]]:

@@ -1,5 +1,7 @@
 """Hydra's launcher `process`: each job of a sweep is a fresh process, and a failed one does not stop the rest."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,7 @@ class ProcessLauncher(Launcher):
             Path(str(self.config.hydra.sweep.dir)) / "logs",
             fail_fast=self.fail_fast,
         )
+        os.environ.setdefault("WANDB_RUN_GROUP", group_of(self.config.hydra.runtime.choices, job_overrides))
         outcomes = slots.run(jobs)
         code = report(slots, outcomes)
         if not slots.asked:
@@ -74,6 +77,12 @@ def name_of(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
     """What tells a job from the others of its sweep."""
     own = [word for word in words if not all(word in other for other in jobs)]
     return " ".join(own) or " ".join(words) or "as configured"
+
+
+def group_of(choices: Any, jobs: Sequence[Sequence[str]]) -> str:
+    """W&B's group of a sweep: the same when the same command goes on with it."""
+    told = hashlib.sha256(repr([list(words) for words in jobs]).encode()).hexdigest()[:8]
+    return f"{choices.get('experiment') or 'train'}-sweep-{told}"
 
 
 def user_folders(config: Any) -> list[str]:
