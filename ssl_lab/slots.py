@@ -67,6 +67,8 @@ class Slots:
     """
 
     def __init__(self, count: int, logs: Path, fail_fast: bool = False):
+        if count < 1:
+            raise ValueError(f"at_once={count}: at least one runs at a time")
         self.count, self.logs, self.fail_fast = count, Path(logs), fail_fast
         self.asked = 0
         self.shown: dict[str, tuple[float, Path]] = {}  # of each running job: since when, and its log

@@ -26,6 +26,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     folder: of the user's own options, which rows may name.
     """
     out, name = Path(config["paths"]["out"]), Path(config["name"]).stem
+    slots = Slots(config["at_once"], out / "tables" / name)  # refuses what cannot be before anything is done
     kept = read_known(cli.conf().parent / "docs" / "results" / f"{name}.jsonl")
     table = Table(*read_spec(config["name"], config["rows"], folder), config["split"])
     jobs = jobs_of(table.spec, config["seeds"] or table.spec["seeds"], folder, config["words"])
@@ -38,7 +39,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         return
     code = 0
     if config["train"] and missing:
-        code = make(missing, table, config, out / "tables" / name, folder)
+        code = make(missing, table, config, slots, folder)
         here, known = collect(out, elsewhere)
     text = told(table, jobs, known)
     say(text)
@@ -209,7 +210,7 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
 
-def make(jobs: list[Job], table: Table, config: Mapping[str, Any], logs: Path, folder: Path | None) -> int:
+def make(jobs: list[Job], table: Table, config: Mapping[str, Any], slots: Slots, folder: Path | None) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
     spec = table.spec
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
@@ -229,5 +230,4 @@ def make(jobs: list[Job], table: Table, config: Mapping[str, Any], logs: Path, f
 
         return each
 
-    slots = Slots(config["at_once"], logs)
     return report(slots, slots.run([Command(f"{job.row}, seed {job.seed}", lines(job)) for job in jobs]))

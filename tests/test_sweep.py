@@ -42,6 +42,11 @@ def test_on_a_terminal_each_running_job_has_a_line(tmp_path: Path) -> None:
     assert second.split() == ["b", "0:00"]
 
 
+def test_no_slots_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one runs at a time"):
+        Slots(0, tmp_path)
+
+
 def test_fail_fast_leaves_the_rest_unstarted(tmp_path: Path) -> None:
     slots = Slots(1, tmp_path, fail_fast=True)
     outcomes = slots.run([Job("bad", [WRONG]), Job("good", [HELP])])
