@@ -31,7 +31,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     table = Table(*read_spec(config["name"], config["rows"], folder), config["split"])
     jobs = jobs_of(table.spec, config["seeds"] or table.spec["seeds"], folder, config["words"])
     elsewhere = Known([], []) if config["anew"] else kept
-    here, known = collect(out, elsewhere)
+    here, known = collect(out, elsewhere, jobs)
     missing = [job for job in jobs if wanting(job, known, table)]
     say(f"{table.spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
@@ -40,7 +40,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     code = 0
     if config["train"] and missing:
         code = make(missing, table, config, slots, folder)
-        here, known = collect(out, elsewhere)
+        here, known = collect(out, elsewhere, jobs)
     text = told(table, jobs, known)
     say(text)
     if config["anew"]:
@@ -55,7 +55,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     if config["save"]:
         whole = Table(*read_spec(config["name"], None, folder), table.split)
         every = jobs_of(whole.spec, whole.spec["seeds"], folder)
-        save(whole, every, collect(out, kept)[1], Path(config["save"]) / name)
+        save(whole, every, collect(out, kept, every)[1], Path(config["save"]) / name)
     if code:
         raise SystemExit(code)
 
@@ -166,15 +166,16 @@ def wanting(job: Job, known: Known, table: Table) -> bool:
     return run is None or bool(lacking(run, protocols_of(job, table.spec), known, table))
 
 
-def collect(out: Path, elsewhere: Known) -> tuple[dict[Path, dict[str, Any]], Known]:
+def collect(out: Path, elsewhere: Known, jobs: list[Job]) -> tuple[dict[Path, dict[str, Any]], Known]:
     """The runs that lie in a folder, and all that is known, runs made elsewhere included.
 
-    Of these only those on the images that are at hand, where some are: another copy of a data set is another set.
+    Of these none on other images than a run of the table made here: another copy of a data set is another set.
     """
     here, unread = summaries(out)
     for line in unread:
         say(f"note  {line}")
-    prints = {run["data"]["name"]: run["data"]["fingerprint"] for run in here.values()}
+    own = [run for run in here.values() if any(same_run(run["config"], job.config) for job in jobs)]
+    prints = {run["data"]["name"]: run["data"]["fingerprint"] for run in own}
     same = [run for run in elsewhere.runs if prints.get(run["data"]["name"]) in (None, run["data"]["fingerprint"])]
     if len(same) < len(elsewhere.runs):
         say(f"note  {len(elsewhere.runs) - len(same)} runs that were kept saw other images than those here: left out")

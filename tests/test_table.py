@@ -15,7 +15,7 @@ from ssl_lab import cli, estimate
 from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.known import Known, Table, lacking
-from ssl_lab.records import find_run, read_ledger, same_run
+from ssl_lab.records import RunFolder, find_run, read_ledger, same_run
 from ssl_lab.sheet import latex, markdown
 from ssl_lab.tabulate import collect, combinations, jobs_of, read_known, read_spec
 
@@ -197,9 +197,16 @@ def test_a_damaged_run_and_runs_on_other_images_are_left_out(
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
     kept = known({("SimCLR", 0): 0.5}, {})
-    here, found = collect(tmp_path, kept)
+    here, found = collect(tmp_path, kept, jobs_of(spec(), [0]))
     assert (here, found.runs) == ({}, kept.runs)
     assert capsys.readouterr().out.count("is left out, damaged") == 2
+    (job, *_) = jobs_of(spec(), [0])
+    other = RunFolder(tmp_path / "c")
+    other.start(job.config, data={"name": "digits", "fingerprint": "y"})
+    other.update(status="finished")
+    here, found = collect(tmp_path, kept, [job])
+    assert [run["data"]["fingerprint"] for run in found.runs] == ["y"]
+    assert "1 runs that were kept saw other images" in capsys.readouterr().out
 
 
 def test_runs_are_told_apart_by_what_changes_their_result() -> None:
