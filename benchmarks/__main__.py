@@ -15,6 +15,7 @@ MODULES = (
     "health",
     "microbatch",
     "survive",
+    "pages",
     "loop",
 )
 

@@ -1,5 +1,6 @@
 """Pages to look at: whole, without a network, and whatever the state of the folders."""
 
+import html
 import json
 import re
 import shutil
@@ -96,6 +97,37 @@ def test_many_runs_side_by_side(tmp_path: Path) -> None:
         assert said == ""
         assert document.count("<path") == 5
         assert document.count("<circle") == 5
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
+def test_rows_are_sorted_and_found_in_a_browser(tmp_path: Path) -> None:
+    folders = [fake(tmp_path, 0, name) for name in ("SimCLR", "VICReg", "MoCoV2")]
+    for folder, score in zip(folders, (0.2, 0.9, 0.5), strict=True):
+        line = json.loads((folder / "results.jsonl").read_text()) | {"figures": {"top1": score}}
+        (folder / "results.jsonl").write_text(json.dumps(line) + "\n")
+    text = runs_page(folders, tmp_path / "report.html")
+    use = """<script>
+      const table = document.querySelector("table.sortable"), found = [];
+      const names = () => [...table.tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[0].textContent);
+      table.tHead.rows[0].cells[2].click(); found.push(names());
+      table.tHead.rows[0].cells[2].click(); found.push(names());
+      const input = document.querySelector(".find");
+      input.value = "VIC"; input.dispatchEvent(new Event("input")); found.push(names());
+      document.title = JSON.stringify(found);
+    </script>"""
+    (tmp_path / "report.html").write_text(text.replace("</body>", f"{use}</body>") if "</body>" in text else text + use)
+    said, document = console(tmp_path / "report.html", tmp_path)
+    assert said == ""
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", document)[1]))  # type: ignore[index]  # it is there
+    down, up, filtered = [[name.split("-")[0] for name in names] for names in found]
+    assert (down, up, filtered) == (["vicreg", "mocov2", "simclr"], ["simclr", "mocov2", "vicreg"], ["vicreg"])
+
+
+def test_of_many_groups_the_values_are_counted(tmp_path: Path) -> None:
+    folders = [fake(tmp_path / str(rate), 0, rate=rate, half=rate % 2) for rate in range(13)]
+    text = runs_page(folders, tmp_path / "report.html")
+    assert "0 (7), 1 (6)" in text
+    assert "and 1 more" in text
 
 
 def add(run: Path, **changes: Any) -> None:

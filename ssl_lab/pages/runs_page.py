@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from ssl_lab.pages.page import escape, page, place, table, thinned
 from ssl_lab.records import RunFolder, duration, read_metrics, read_results
 
 POINTS = 60  # of each curve
+MOST = 12  # groups side by side, values in a line
 
 
 @dataclass(frozen=True)
@@ -256,12 +258,18 @@ def differences(runs: Sequence[Seen], names: Mapping[str, str]) -> str:
     keys = differing(list(first.values()))
     outside = [key for key in keys if not key.startswith("method.") or key.startswith("method.backbone.")]
     note = f"<p class='flag'>They differ beyond the method: {escape(', '.join(outside))}.</p>" if outside else ""
-    rows = [
-        [escape(key), *(escape(config.get(key, "")) for config in first.values())] for key in keys if len(first) <= 12
-    ]
-    if keys and not rows:
-        return note + f"<p>{len(keys)} keys differ among {len(first)} groups: too many to show side by side.</p>"
+    if len(first) > MOST:  # too many to stand side by side
+        told = [[escape(key), escape(values_of(key, list(first.values())))] for key in keys]
+        return note + table(["key", f"values among {len(first)} groups"], told) if keys else ""
+    rows = [[escape(key), *(escape(config.get(key, "")) for config in first.values())] for key in keys]
     return note + table(["key", *(names[group] for group in first)], rows) if rows else ""
+
+
+def values_of(key: str, configs: Sequence[Mapping[str, Any]]) -> str:
+    """What a key is in some configurations, and in how many."""
+    counts = Counter(str(config.get(key)) for config in configs)
+    told = ", ".join(f"{value} ({count})" for value, count in counts.most_common(MOST))
+    return told + (f" and {len(counts) - MOST} more" if len(counts) > MOST else "")
 
 
 def problems(seen: Sequence[Seen]) -> str:

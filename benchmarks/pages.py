@@ -1,0 +1,68 @@
+"""The page that compares runs: how long it is made, and how long a browser takes to open it."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from benchmarks.rows import Row
+
+SEEDS, STEPS = 3, 200  # of a group; logged steps of a run
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def measure() -> list[Row]:
+    """Rows of `make bench`."""
+    from ssl_lab.pages import runs_page
+
+    rows = []
+    for count in (3, 60, 600):
+        with tempfile.TemporaryDirectory() as place:
+            folders = [generate(Path(place), number) for number in range(count)]
+            page, began = Path(place) / "report.html", time.perf_counter()
+            page.write_text(runs_page(folders, page))
+            rows.append(Row(f"page of {count} runs: made in", time.perf_counter() - began, "s"))
+            rows.append(Row("... its size", page.stat().st_size / 2**20, "MiB"))
+            if BROWSER:
+                rows.append(Row("... opened by Chromium, beyond an empty page", opened(page), "s", "<= 3"))
+    return rows
+
+
+def generate(place: Path, number: int) -> Path:
+    """A finished run as `train` and `evaluate` leave it, without having trained."""
+    from ssl_lab import cli
+    from ssl_lab.records import RunFolder
+
+    group, seed = divmod(number, SEEDS)
+    config, _ = cli.compose("train", ["data=digits", f"seed={seed}", f"method.optim.lr={0.01 + group / 1000}"])
+    run = RunFolder(place / f"simclr-resnet18-digits-s{seed}-{number:08x}")
+    data = {"name": "digits", "fingerprint": "x"}
+    run.start(config, seed=seed, flops=1e12 * (1 + group), views_seen=1000, seconds=60.0, data=data)
+    run.update(status="finished")
+    figures = {"train/loss": 1.0, "train/lr": 0.1, "val/knn_top1": 0.5, "health/rankme": 10.0, "health/lidar": 5.0}
+    lines = [{"step": s, "epoch": s // 20, **{k: v * s / STEPS for k, v in figures.items()}} for s in range(STEPS)]
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for protocol in ("knn", "logistic"):
+        line = {"protocol": protocol, "split": "val", "name": "SimCLR", "figures": {"top1": 0.5 + group / 1000}}
+        with run.results_file.open("a") as stream:
+            stream.write(json.dumps(line | {"shown": ["top1"], "data": data}) + "\n")
+    return run.path
+
+
+def opened(page: Path) -> float:
+    """Median seconds until a headless browser has run the page's script and written its document."""
+    empty = page.with_name("empty.html")
+    empty.write_text("<!doctype html><title>empty</title>")
+    return median(seconds(page) for _ in range(3)) - median(seconds(empty) for _ in range(3))
+
+
+def seconds(page: Path) -> float:
+    """Of one headless browser, from its start to its end."""
+    with tempfile.TemporaryDirectory() as profile:
+        line = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+        began = time.perf_counter()
+        subprocess.run([*line, f"file://{page.resolve()}"], check=True, capture_output=True, timeout=120)
+        return time.perf_counter() - began
