@@ -127,7 +127,9 @@ def test_signatures_read_from_source_agree_with_python() -> None:
     assert list(ours) == list(inspect.signature(OptimRecipe).parameters)
     inherited = signature("ssl_lab.methods.SimCLR")
     assert inherited is not None
-    assert {"projector", "loss", "views", "microbatch", "backbone", "optim", "preprocessing", "seed"} == set(inherited)
+    assert {"projector", "loss", "views", "microbatch", "apart", "backbone", "optim", "preprocessing", "seed"} == set(
+        inherited
+    )
     assert "parts" in inspect.signature(SimCLR).parameters
 
 

@@ -131,7 +131,12 @@ def test_from_one_command_to_a_figure(command: Command, tmp_path: Path) -> None:
         assert line["encoder"] == record["encoder_sha256"]
         assert line["data"]["fingerprint"] == record["data"]["fingerprint"]
         assert 0 < line["figures"]["top1"] <= 1
-    assert command("evaluate", *measured, "paths.out=runs").stdout == shown.stdout
+    repeated = command("evaluate", *measured, "paths.out=runs").stdout
+    assert repeated.endswith(shown.stdout)
+    stands = re.findall(r"^stands   (.+?), (\w+): measured on", repeated, re.MULTILINE)
+    assert stands == [
+        (name, p) for name in ("raw pixels", "random weights", "SimCLR") for p in ("knn", "logistic", "stages")
+    ]
     assert read_results(run.results_file) == results
 
 

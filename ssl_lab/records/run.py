@@ -101,14 +101,22 @@ class RunFolder:
             yield
 
     def start(self, config: Mapping[str, Any], **facts: Any) -> None:
-        """Make the folder and write the configuration and the first facts; a resumed run keeps its older ones."""
+        """Make the folder and write the configuration and the first facts; a resumed run keeps its older ones.
+
+        But for the error that it ended with: it goes on.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-        self.update(**(facts | self.record | {"status": "running", "last_error": None}))
+        kept = {name: fact for name, fact in self.record.items() if name != "last_error"}
+        self.write({**facts, **kept, "status": "running"})
 
     def update(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
-        write_atomically(self.path / "run.json", json.dumps({**self.record, **facts}, indent=2) + "\n")
+        self.write({**self.record, **facts})
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replace `run.json`."""
+        write_atomically(self.path / "run.json", json.dumps(dict(record), indent=2) + "\n")
 
 
 def write_atomically(file: Path, text: str) -> None:
