@@ -32,7 +32,7 @@ lint: $(STAMP) ## lint, format, types and import contracts
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## lint, then the tests (twelve minutes on two cores)
+test: lint ## lint, then the tests (ten to twenty minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --nbmake tests notebooks
 
 .PHONY: test-slow

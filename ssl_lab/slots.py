@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -29,8 +29,13 @@ class Job(NamedTuple):
     """What is to be run: `python -m ssl_lab.<command> <words>` for each line, as long as these succeed."""
 
     name: str
-    # A command and its words; each is asked for when those before have succeeded. May be made of the job's log.
-    lines: Iterable[list[str]] | Callable[[Path], Iterable[list[str]]]
+    lines: Iterable[list[str]]  # a command and its words; each is asked for when those before have succeeded
+    then: Callable[[Path], Iterable[list[str]]] = lambda _: ()  # further lines, of what the job's log has said
+
+    def all_lines(self, log: Path) -> Iterator[list[str]]:
+        """The lines, then those that follow from the log."""
+        yield from self.lines
+        yield from self.then(log)
 
     @property
     def file_name(self) -> str:
@@ -124,7 +129,7 @@ class Slots:
         self._tell(f"  {job.name}: started")
         self.shown[job.name] = (began, log)
         with log.open("wb") as stream:
-            for command, *words in job.lines(log) if callable(job.lines) else job.lines:
+            for command, *words in job.all_lines(log):
                 code = self._call(slot, stream, command, words)
                 if code:
                     break

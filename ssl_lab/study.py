@@ -15,7 +15,7 @@ from typing import Any
 from ssl_lab.arguments import Range
 from ssl_lab.records import read_metrics
 from ssl_lab.say import say
-from ssl_lab.slots import ASKING, Outcome, environment, pass_on
+from ssl_lab.slots import ASKING, Outcome, environment, folder_named, pass_on
 
 POLL = 1.0  # seconds between looks at what a run has logged
 Axes = Mapping[str, list[str] | Range]
@@ -191,6 +191,6 @@ def suggest(trial: Any, key: str, choices: list[str] | Range) -> Any:
 
 def figures_of(log: Path, figure: str) -> list[float]:
     """What a run has logged of a figure so far; its folder is what its log names first."""
-    folder = Outcome("", None, log, 0.0).folder
+    folder = folder_named(log)
     lines = read_metrics(folder / "metrics.jsonl") if folder else []
     return [float(line[figure]) for line in lines if figure in line]

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.cells import against, beside, notes, ranks, rows
+from ssl_lab.cells import Cells, against, beside, notes, ranks, rows
 from ssl_lab.config import ConfigError, check, near
 from ssl_lab.known import Job, Known, Table, about, lacking
 from ssl_lab.pages import runs_page
@@ -41,13 +41,14 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     if config["train"] and missing:
         code = make(missing, table, config, slots, folder)
         here, known = collect(out, elsewhere, jobs)
-    text = told(table, jobs, known)
+    lines = rows(table, jobs, known)
+    text = told(table, lines, jobs, known)
     say(text)
     if config["anew"]:
         compared, outside = against(table, jobs, known, kept)
         say("\n".join([f"Made anew, beside {name}.jsonl and its 95 % intervals over images:", *compared]))
         code = code or int(outside > 0)
-    write(out / "tables" / name, rows(table, jobs, known), f"{text}\n")
+    write(out / "tables" / name, lines, f"{text}\n")
     if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
         page = out / "tables" / f"{name}.html"
         page.write_text(runs_page(folders, page))
@@ -60,9 +61,9 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         raise SystemExit(code)
 
 
-def told(table: Table, jobs: list[Job], known: Known) -> str:
-    """A table with what stands below it: how it was measured, which rows differ, where published figures come from."""
-    parts = [f"{table.spec['title']}; {table.split} split", markdown(rows(table, jobs, known))]
+def told(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> str:
+    """A table's rows, and below: how they were measured, which differ, where published figures come from."""
+    parts = [f"{table.spec['title']}; {table.split} split", markdown(lines)]
     for protocol, asked in table.asked.items():
         parts.append(f"- {protocol}: {', '.join(f'{key} {value}' for key, value in asked.items())}")
     if ranked := ranks(table, jobs, known):
@@ -76,7 +77,8 @@ def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
     runs = [run for job in jobs if (run := known.run(job, table)) is not None]
     beside_them = [line for line in known.baselines if table.asks(line) and any(about(line, run) for run in runs)]
     each = {(line["name"], line["protocol"], str(line["data"]), str(line["trained_by"])): line for line in beside_them}
-    write(stem, rows(table, jobs, known), f"{told(table, jobs, known)}\n")
+    lines = rows(table, jobs, known)
+    write(stem, lines, f"{told(table, lines, jobs, known)}\n")
     write_ledger(stem.with_suffix(".jsonl"), [*runs, *({"baseline": line} for line in each.values())])
 
 
@@ -219,9 +221,8 @@ def make(jobs: list[Job], table: Table, config: Mapping[str, Any], slots: Slots,
     asked = [f"protocol=[{','.join(spec['protocols'])}]", f"baselines=[{','.join(spec['baselines'])}]"]
     asked += spec.get("evaluation") or []
 
-    def lines(job: Job) -> Callable[[Path], Iterator[list[str]]]:
+    def evaluations(job: Job) -> Callable[[Path], Iterator[list[str]]]:
         def each(log: Path) -> Iterator[list[str]]:
-            yield ["train", *own, *job.overrides, *places]
             run = ["evaluate", *own, f"run={folder_named(log)}", f"split={table.split}", *places]
             yield [*run, *asked]
             for protocol in spec["rows"][job.row].get("also") or []:
@@ -231,4 +232,8 @@ def make(jobs: list[Job], table: Table, config: Mapping[str, Any], slots: Slots,
 
         return each
 
-    return report(slots, slots.run([Command(f"{job.row}, seed {job.seed}", lines(job)) for job in jobs]))
+    commands = [
+        Command(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], evaluations(job))
+        for job in jobs
+    ]
+    return report(slots, slots.run(commands))

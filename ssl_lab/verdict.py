@@ -94,8 +94,7 @@ def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:
 
 def asked_by(jobs: Sequence[Job]) -> list[tuple[str, dict[str, Any]]]:
     """What the evaluations ask of each protocol, so that results of other settings are left out."""
-    lines = [line for job in jobs for line in job.lines]  # type: ignore[union-attr]  # none of ours waits for a log
-    commands = [words for command, *words in lines if command == "evaluate"]
+    commands = [words for job in jobs for command, *words in job.lines if command == "evaluate"]
     nodes = [node for words in commands for node in cli.compose("evaluate", words)[0]["protocols"].items()]
     return [(protocol, asked_of(node)) for protocol, node in nodes]
 

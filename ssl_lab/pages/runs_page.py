@@ -55,7 +55,7 @@ def look(folder: Path) -> Seen:
         record, config = run.record, run.config
         lines, results = read_metrics(run.metrics_file), read_results(run.results_file)
         method, seed = config["method"]["_target_"], config["seed"]
-        _ = int(config["data"]["batch_size"]), [line["step"] + 0 for line in lines]
+        _ = int(config["data"]["batch_size"]), [line["step"] + 0 for line in lines]  # the curves read them
         results = [shown(line, record) for line in results]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         return Seen(folder, {}, {}, [], [], f"damaged: {type(error).__name__} {error}")
