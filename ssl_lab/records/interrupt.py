@@ -1,8 +1,12 @@
 """A run that is asked to end leaves a checkpoint first."""
 
+import os
 import signal
+import time
 from types import FrameType
 from typing import Any
+
+AT_ONCE = 1.0  # seconds within which two signals are one request
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error
@@ -21,11 +25,16 @@ class Asked:
 
     def __init__(self) -> None:
         self.number = 0
+        self._since = 0.0
         self._insistent = True
         self._before: dict[int, Any] = {}
 
     def listen(self, insistent: bool) -> None:
-        """insistent: a second signal ends the process. Where a parent passes signals on, one Ctrl-C arrives twice."""
+        """insistent: a later signal ends the process, for where a step hangs.
+
+        One that comes within a second does not: the system tells the child of a killed parent once for each of its
+        threads. Nor does one where a launcher passes on what the processes have heard themselves.
+        """
         self._insistent = insistent
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._note)
@@ -37,6 +46,8 @@ class Asked:
         self._before = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.number = number
-        if self._insistent:
+        if not self.number:
+            self.number, self._since = number, time.monotonic()
+        elif self._insistent and time.monotonic() - self._since > AT_ONCE:
             signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
