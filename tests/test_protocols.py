@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor, nn
 
+from ssl_lab import cli
 from ssl_lab.evaluation import (
     RawPixels,
     Sets,
@@ -238,6 +239,33 @@ def test_heads_trained_together_are_those_trained_alone() -> None:
     together = linear(s, rates=[0.01, 0.1], epochs=20, batch_size=16)
     assert together.figures["top1"] > 0.4
     assert together.settings["rates"] == [0.01, 0.1]
+
+
+class Scaled(nn.Module):
+    """Raw pixels, in other units."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1).float() / 255 * self.scale
+
+
+def test_the_scale_of_features_tells_the_linear_protocol_nothing() -> None:
+    small, large = (linear(subject(Scaled(scale)), rates=[0.03], epochs=5, batch_size=16) for scale in (1e-3, 1e3))
+    assert small.figures["top1"] == large.figures["top1"] > 0.4
+    assert small.settings["standardise"] is True
+    as_they_are = linear(subject(Scaled(1e-3)), rates=[0.03], epochs=5, batch_size=16, standardise=False)
+    assert as_they_are.figures["top1"] < 0.4
+
+
+@pytest.mark.parametrize("convention", ["simclr", "moco", "barlow"])
+def test_the_published_linear_protocols_take_features_as_they_are(convention: str) -> None:
+    config, _ = cli.compose("evaluate", ["run=outputs", f"protocol=linear_{convention}"])
+    node = config["protocols"][f"linear_{convention}"]
+    assert node["standardise"] is False
+    assert len(node["rates"]) == 1
 
 
 def test_finetuning_trains_a_copy_on_its_labels_alone() -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ssl_lab.evaluation.logistic import Standardise
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.evaluation.training import (
@@ -23,10 +24,14 @@ from ssl_lab.types import Result
 
 
 class Heads(nn.Module):
-    """Several linear classifiers side by side, one a learning rate: each step of the encoder serves them all."""
+    """Several linear classifiers side by side, one a learning rate: each step of the encoder serves them all.
 
-    def __init__(self, in_features: int, num_classes: int, count: int):
+    standardise: of the features, before all; None to take them as they are.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, count: int, standardise: Standardise | None):
         super().__init__()
+        self.standardise = standardise
         heads = [nn.Linear(in_features, num_classes) for _ in range(count)]
         for head in heads:  # as MoCo's lincls: small weights, no bias
             nn.init.normal_(head.weight, std=0.01)
@@ -34,6 +39,7 @@ class Heads(nn.Module):
         self.heads = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.standardise(x) if self.standardise else x
         return [head(x) for head in self.heads]
 
 
@@ -48,11 +54,15 @@ def linear(
     scale: Sequence[float] = (0.08, 1.0),
     seed: int = 0,
     nesterov: bool = True,
+    standardise: bool = True,
 ) -> Result:
     """SGD on crops and flips, the encoder frozen in evaluation mode; tested on clean images after the last epoch.
 
     rates: learning rates for `batch_size`; all are trained at once, and the one that does best on `sets.select` is
     reported, since published rates go from 0.1 (SimCLR) over 0.3 (Barlow Twins) to 30 (MoCo). ValueError for none.
+    standardise: whether each feature is first centred and scaled as over the clean images of `sets.fit`, so that none
+    is judged by the scale of its features (MAE's, arXiv 2111.06377 appendix A, has a batch norm there for this); those
+    of random weights are so small that rates up to 30 leave them at chance. The published protocols do without.
     """
     if not rates:
         raise no_rates("linear")
@@ -61,7 +71,8 @@ def linear(
     encoder.eval()
     select, test = subject.features(sets.select), subject.features(sets.test)
     torch.manual_seed(seed)
-    heads = Heads(select.shape[1], num_classes, len(rates)).to(subject.device)
+    scaling = Standardise.of(subject.features(sets.fit)) if standardise else None
+    heads = Heads(select.shape[1], num_classes, len(rates), scaling).to(subject.device)
     batches = Augmented(sets.fit, classes(subject.labels(sets.fit)), side(encoder, sets.fit), recipe, subject.device)
 
     def loss(view: Tensor, labels: Tensor) -> Tensor:
@@ -78,4 +89,5 @@ def linear(
     figures = scores(predicted, subject.labels(sets.test), num_classes)
     figures |= {"rate": rates[best], "select_top1": chosen_on[best]}
     settings = {"rates": list(rates), **recipe._replace(batch_size=batches.batch_size)._asdict()}
+    settings["standardise"] = standardise
     return Result("linear", figures, settings | {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)})
