@@ -73,12 +73,12 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
                 if over:
                     cells[f"{protocol} over random"] = interval(paired(scored, random))
                 if elsewhere:
-                    cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored)
+                    cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored, table.beside_published)
             for protocol in beside(spec):
                 if protocol in own:
                     cells[f"{protocol} %"] = spread(own[protocol], count)
                 if (given := elsewhere.get(name, {}).get(protocol)) is not None:
-                    cells |= compared(given, protocol, own.get(protocol, {}))
+                    cells |= compared(given, protocol, own.get(protocol, {}), table.beside_published)
             if own or name in elsewhere:
                 lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
     return lines
@@ -110,24 +110,29 @@ def published(spec: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     return {name: row["published"] for name, row in spec["rows"].items() if row.get("published")}
 
 
-def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float]) -> Cells:
+def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float], same_split: bool) -> Cells:
     """What was printed elsewhere, and the difference where it was measured in the same way; else it is marked."""
     if given is None:
         return {f"{protocol} published": "", f"{protocol} difference": ""}
-    marks = ("†" if given.get("measured") else "") + ("?" if given.get("verified") is False else "")
-    own = f"{100 * mean(scored.values()) - given['value']:+.1f}" if scored and not given.get("measured") else ""
+    alike = same_split and not given.get("measured")
+    marks = ("" if alike else "†") + ("?" if given.get("verified") is False else "")
+    own = f"{100 * mean(scored.values()) - given['value']:+.1f}" if scored and alike else ""
     return {f"{protocol} published": f"{given['value']:g}{marks}", f"{protocol} difference": own}
 
 
-def notes(spec: Mapping[str, Any]) -> list[str]:
+def notes(table: Table) -> list[str]:
     """Where the published figures stand, and how they were measured where that is not our way."""
     told: dict[str, list[str]] = {}
-    for row, given in published(spec).items():
+    for row, given in published(table.spec).items():
         for protocol, one in given.items():
             how = f"; † measured as: {one['measured']}" if one.get("measured") else ""
             doubt = "; ? not verified" if one.get("verified") is False else ""
             told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
-    return [f"{', '.join(names)}: {source}" for source, names in told.items()]
+    lines = [f"{', '.join(names)}: {source}" for source, names in told.items()]
+    if told and not table.beside_published:
+        there = table.spec.get("published_split", "test")
+        lines.append(f"† published figures are of the {there} split, these of {table.split}: split={there} compares")
+    return lines
 
 
 def ranks(table: Table, jobs: list[Job], known: Known) -> list[str]:

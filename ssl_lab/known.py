@@ -28,6 +28,11 @@ class Table(NamedTuple):
         return line["split"] == self.split and protocol in self.asked and alike(line["asked"], self.asked[protocol])
 
     @property
+    def beside_published(self) -> bool:
+        """Whether its figures are of the split that the published ones are of."""
+        return self.split == str(self.spec.get("published_split", "test"))
+
+    @property
     def baselines(self) -> list[str]:
         """Their names as results have them."""
         return [name.replace("_", " ") for name in self.spec["baselines"]]

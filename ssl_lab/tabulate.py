@@ -69,7 +69,7 @@ def told(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> str
     if ranked := ranks(table, jobs, known):
         differ = "> where the next row is worse by the 95 % interval of the paired difference over seeds"
         parts += [f"From best to worst; {differ}, ≈ where that is not told apart:", *ranked]
-    return "\n\n".join([*parts, *notes(table.spec)])
+    return "\n\n".join([*parts, *notes(table)])
 
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:

@@ -86,13 +86,21 @@ def test_published_figures_are_compared_only_where_they_were_measured_alike() ->
         SimCLR={"published": {"knn": {"value": 55.0, "source": "A"}}},
         Rotation={"published": {"knn": {"value": 50.0, "source": "B", "measured": "on test", "verified": False}}},
     )
+    printed.spec["published_split"] = "val"
     found = known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {0: 0.3})
     _, simclr, rotation = rows(printed, jobs_of(spec(), [0]), found)
     assert (simclr["knn published"], simclr["knn difference"]) == ("55", "+5.0")
     assert (rotation["knn published"], rotation["knn difference"]) == ("50†?", "")
-    assert notes(printed.spec) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
+    assert notes(printed) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
     alone = rows(printed, [], known({("SimCLR", 0): 0.6}, {}))
     assert [line["method"] for line in alone] == ["random weights", "SimCLR", "Rotation"]  # published, not yet run here
+
+
+def test_published_figures_are_not_compared_with_those_of_another_split() -> None:
+    printed = given(SimCLR={"published": {"knn": {"value": 55.0, "source": "A"}}})  # of test, where nothing is said
+    _, simclr, _ = rows(printed, jobs_of(spec(), [0]), known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {0: 0.3}))
+    assert (simclr["knn published"], simclr["knn difference"]) == ("55†", "")
+    assert notes(printed)[-1] == "† published figures are of the test split, these of val: split=test compares"
 
 
 def test_rows_are_told_apart_by_paired_differences() -> None:
