@@ -1,14 +1,18 @@
 """The run folder: what stands there after anything."""
 
+import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from ssl_lab.nn import ConvNet, Encoder
 from ssl_lab.records import (
@@ -19,6 +23,8 @@ from ssl_lab.records import (
     load_encoder,
     newest_intact,
     read_metrics,
+    results_markdown,
+    results_table,
     save_encoder,
 )
 from ssl_lab.records.checkpoints import intact, sha256
@@ -164,3 +170,31 @@ def test_a_resumed_run_keeps_its_first_facts(tmp_path: Path) -> None:
     run.start({"seed": 0}, commit="second")
     assert run.record == {"status": "running", "commit": "first"}
     assert not run.finished
+
+
+def result(name: str, protocol: str, **figures: float) -> dict[str, Any]:
+    shown = [figure for figure in figures if not figure.endswith("std")]
+    facts = {"settings": {"draws": 3}, "split": "test", "epoch_rule": "last", "precision": "32-true"}
+    return {"name": name, "protocol": protocol, "figures": figures, "shown": shown} | facts
+
+
+def shown_on_a_terminal(lines: list[dict[str, Any]]) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(results_table(lines, "digits"))
+    return console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
+
+
+def test_results_of_many_figures_are_a_row_a_figure() -> None:
+    few = [result("raw pixels", "knn", top1=0.5), result("raw pixels", "few_label", **{"1 %": 0.25, "1 %, std": 0.01})]
+    assert results_markdown(few, "digits").splitlines()[2:6] == [
+        "| encoder | raw pixels |",
+        "| --- | --- |",
+        "| knn top-1 % | 50.0 |",
+        "| few_label 1 % | 25.0 ± 1.0 |",
+    ]
+    assert re.search(r"encoder .* knn top-1 % .* few_label 1 %", shown_on_a_terminal(few))
+    many = [result(name, f"p{i}", top1=0.1 * i) for name in ("raw pixels", "SimCLR") for i in range(8)]
+    many.append(result("SimCLR", "retrieval", map=0.125))
+    told = shown_on_a_terminal(many)
+    assert re.search(r"encoder .* raw pixels .* SimCLR", told)
+    assert re.search(r"retrieval map % .* - .* 12.5", told)

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+WIDEST = 8  # columns of a table on a terminal
+
 
 def append_result(file: Path, line: Mapping[str, Any]) -> None:
     """Add one evaluation to `results.jsonl`, whole, whatever other processes add to it."""
@@ -40,9 +42,11 @@ def same_evaluation(line: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row an encoder, one column a figure that its protocol shows; below them the settings that made them."""
+    """A row an encoder, a column a figure that its protocol shows, or turned; below the settings that made them."""
     table = Table(title=title, title_justify="left", caption_justify="left", caption="\n".join(settings(lines)))
-    head, rows = cells(lines)
+    head, *rows = cells(lines)
+    if len(head) > WIDEST:
+        head, *rows = zip(head, *rows, strict=True)
     table.add_column(head[0], no_wrap=True)
     for column in head[1:]:
         table.add_column(column, justify="right")
@@ -53,19 +57,23 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
     """The same as Markdown, a row a figure: many protocols make a long page, not a wide one."""
-    head, rows = cells(lines)
-    first, *figures = zip(head, *rows, strict=True)
+    first, *figures = zip(*cells(lines), strict=True)
     drawn = ["| " + " | ".join(row) + " |" for row in (first, ["---"] * len(first), *figures)]
     return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in settings(lines))]) + "\n"
 
 
-def cells(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of a table of results."""
+def cells(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The rows of a table of results, the head first: an encoder each."""
     columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
     found = {(line["name"], line["protocol"]): line for line in lines}
     names = dict.fromkeys(line["name"] for line in lines)
-    rows = [[name, *(cell(found.get((name, protocol)), figure) for protocol, figure in columns)] for name in names]
-    return ["encoder", *(f"{protocol} {figure.replace('top1', 'top-1')} %" for protocol, figure in columns)], rows
+    rows = [(name, *(cell(found.get((name, protocol)), figure) for protocol, figure in columns)) for name in names]
+    return [("encoder", *(f"{protocol} {label(figure)}" for protocol, figure in columns)), *rows]
+
+
+def label(figure: str) -> str:
+    """The name of a figure at the head of a column, with its unit; some say it themselves ("1 %" of the labels)."""
+    return figure if figure.endswith("%") else f"{figure.replace('top1', 'top-1')} %"
 
 
 def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -79,9 +87,12 @@ def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def cell(line: Mapping[str, Any] | None, figure: str) -> str:
-    """A figure in per cent; "-" where it was not measured."""
-    value = None if line is None else line["figures"].get(figure)
-    return "-" if value is None else f"{100 * value:.1f}"
+    """A figure in per cent, with its deviation over draws where there are some; "-" where it was not measured."""
+    figures = {} if line is None else line["figures"]
+    value, deviation = figures.get(figure), figures.get(f"{figure}, std")
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}" + (f" ± {100 * deviation:.1f}" if deviation else "")
 
 
 def describe(line: Mapping[str, Any]) -> str:
