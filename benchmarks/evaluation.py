@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -90,16 +91,16 @@ def nearest(bank: torch.Tensor, queries: torch.Tensor) -> None:
 def probe(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor) -> None:
     """The protocol on features at hand: nine tenths of the bank to fit, a tenth to choose."""
     sets = Sets(*(Images(0) for _ in range(4)), [str(i) for i in range(CLASSES)])
-    cut = BANK * 9 // 10
+    cut = len(bank) * 9 // 10
     for images, part in (
         (sets.fit, labels[:cut]),
         (sets.select, labels[cut:]),
-        (sets.test, torch.arange(QUERIES) % CLASSES),
+        (sets.test, torch.arange(len(queries)) % CLASSES),
     ):
         images.labels = part  # type: ignore[misc]  # the protocol says property
     subject = Subject(torch.nn.Identity(), sets, torch.device("cpu"))
     for images, features in ((sets.fit, bank[:cut]), (sets.select, bank[cut:]), (sets.test, queries)):
-        subject._features[id(images)] = features
+        subject.once(("features", id(images)), partial(torch.clone, features))
     logistic(subject, penalties=[10.0**e for e in range(-7, 3)])
 
 

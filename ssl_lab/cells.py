@@ -130,7 +130,7 @@ def notes(table: Table) -> list[str]:
             told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
     lines = [f"{', '.join(names)}: {source}" for source, names in told.items()]
     if told and not table.beside_published:
-        there = table.spec.get("published_split", "test")
+        there = table.published_split
         lines.append(f"† published figures are of the {there} split, these of {table.split}: split={there} compares")
     return lines
 

@@ -129,7 +129,7 @@ def through_onnx(encoder: Encoder, file: Path, images: Tensor) -> tuple[Tensor, 
     """Any backbone, for images of any number; read back by onnxruntime."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"to={file}: needs {', '.join(missing)}; pip install 'ssl-lab[onnx]'")
+        raise ValueError(f"to={file}: needs {', '.join(missing)}; pip install 'ssl-lab[export]'")
     import onnxruntime
 
     torch.onnx.export(

@@ -30,7 +30,12 @@ class Table(NamedTuple):
     @property
     def beside_published(self) -> bool:
         """Whether its figures are of the split that the published ones are of."""
-        return self.split == str(self.spec.get("published_split", "test"))
+        return self.split == self.published_split
+
+    @property
+    def published_split(self) -> str:
+        """That of the published figures."""
+        return self.spec.get("published_split") or "test"
 
     @property
     def baselines(self) -> list[str]:

@@ -171,7 +171,7 @@ class TableSpec:
     supervised: list[str] | None = None  # words for `evaluate protocol=finetune` of the first row, and from scratch
     images: int | None = None  # in an epoch, for the plan where the data is not at hand
     sweep: dict[str, list[Any]] | None = None  # a row for each combination of these values
-    published_split: Literal["val", "test"] = "test"  # that the rows' published figures are of
+    published_split: Literal["val", "test"] | None = None  # that the rows' published figures are of; null for test
 
 
 @dataclass

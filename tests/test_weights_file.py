@@ -66,6 +66,9 @@ LAYOUTS: dict[str, Callable[[State], object]] = {
     "solo-learn": lambda t: {"state_dict": prefixed("momentum_backbone.", state(3)) | prefixed("backbone.", t)},
     "vissl": lambda t: {"classy_state_dict": {"base_model": {"model": {"trunk": prefixed("_feature_blocks.", t)}}}},
     "simclr-pytorch": lambda t: {"state_dict": prefixed("convnet.", t)},
+    "barlow twins": lambda t: {
+        "model": prefixed("module.backbone.", t) | {"module.projector.0.weight": torch.ones(4, 4)}
+    },
     "data parallel": lambda t: {"model": prefixed("module.", t)},
     "huggingface": huggingface,
 }
@@ -117,17 +120,35 @@ def test_another_architecture_is_refused_with_its_shapes(tmp_path: Path) -> None
         load_weights(ResNet(stem="imagenet", width=0.125), tmp_path / "weights.pth")
 
 
+def test_a_deeper_network_is_refused_by_what_it_has_more(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deep = ResNet(stem="imagenet", width=0.125, depths=(3, 4, 6, 3))
+    torch.save({"state_dict": prefixed("backbone.", deep.state_dict())}, tmp_path / "weights.pth")
+    network = ResNet(stem="imagenet", width=0.125)
+    with pytest.raises(ValueError, match=r"layer1\.2\.conv1\.weight: in the file, not in the backbone"):
+        load_weights(network, tmp_path / "weights.pth")
+    assert load_weights(network, tmp_path / "weights.pth", allow_partial=True).missing == []
+
+
+def test_the_stem_for_large_images_is_named_where_it_alone_does_not_fit(tmp_path: Path) -> None:
+    torch.save(ResNet(stem="imagenet").state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="resnet50_imagenet"):
+        load_weights(ResNet(stem="small"), tmp_path / "weights.pth")
+
+
 def test_a_file_that_is_cut_off_absent_or_empty_is_refused(tmp_path: Path) -> None:
     network = ResNet(stem="imagenet", width=0.125)
     torch.save(state(), tmp_path / "whole.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:-20000])
     (tmp_path / "cut.safetensors").write_bytes(b"\x00" * 100)
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>404: not found</title>")
     for name, said in (
         ("cut.pth", "cut off"),
         ("cut.safetensors", "cut off"),
         ("no.pth", "no such"),
         ("empty.pth", "no tensors"),
+        ("page.pth", "no file of weights: it begins with b'<!DOCTYPE html>"),
     ):
         with pytest.raises(ValueError, match=said):
             load_weights(network, tmp_path / name)

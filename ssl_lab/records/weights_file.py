@@ -26,6 +26,7 @@ class Match(NamedTuple):
     missing: list[str]  # of the backbone, not in the file
     misshapen: list[str]  # "name: (3, 3) in the file, (5, 5) here"
     unused: list[str]  # of the file
+    surplus: list[str]  # of these what stands inside the backbone's own parts: the file is of a deeper one
 
     @property
     def report(self) -> str:
@@ -39,17 +40,21 @@ def load_weights(backbone: nn.Module, file: Path, allow_partial: bool = False) -
     """Fill a backbone from a file of torchvision, timm, Hugging Face, lightly, solo-learn, VISSL, MoCo or the like.
 
     allow_partial: leave what is missing or misshapen as it stands, instead of refusing. Raises ValueError when the file
-    cannot be read safely, when nothing of it fits, or when a tensor of the backbone is missing or misshapen.
+    cannot be read safely, when nothing of it fits, when a tensor of the backbone is missing or misshapen, or when its
+    parts have more tensors in the file than here.
     """
     match = best_match(backbone, read_tensors(file))
     wrong = [f"{name}: missing" for name in match.missing] + match.misshapen
+    wrong += [f"{name}: in the file, not in the backbone" for name in match.surplus]
     if not match.tensors or (wrong and not allow_partial):
         listed = "".join(f"\n  {line}" for line in wrong[:12]) + (
             f"\n  and {len(wrong) - 12} more" if wrong[12:] else ""
         )
+        stem = any(line.startswith("conv1.weight: (64, 3, 7, 7)") for line in match.misshapen)
         raise ValueError(
-            f"weights={file}: {match.report}:{listed}\n"
-            "set backbone= to what was trained, or allow_partial=true to leave these random"
+            f"weights={file}: {match.report}:{listed}\nset backbone= to what was trained"
+            + (", whose stem is that for large images: such as backbone=resnet50_imagenet" if stem else "")
+            + ", or allow_partial=true to go on with what fits and leave the rest random"
         )
     backbone.load_state_dict(match.tensors, strict=False)
     return match
@@ -62,7 +67,13 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        with file.open("rb") as stream:
+            head = stream.read(512)
+        if head and not _pickled(head):
+            raise ValueError(f"weights={file}: is no file of weights: it begins with {head[:24]!r}")
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except ValueError:
+        raise
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"weights={file}: holds more than tensors, and opening it could run code ({first_line(error)}). If you "
@@ -74,6 +85,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     if not found:
         raise ValueError(f"weights={file}: holds no tensors")
     return found
+
+
+def _pickled(head: bytes) -> bool:
+    """Whether a file that begins so is one of torch.save: they begin as a zip, a pickle, or the tar of torch before 0.1.10."""
+    return head[:2] == b"PK" or head[:1] == b"\x80" or head[257:262] == b"ustar"
 
 
 def first_line(error: BaseException) -> str:
@@ -114,8 +130,11 @@ def _match(backbone: nn.Module, own: Mapping[str, str], found: Mapping[str, Tens
             misshapen.append(f"{name}: {tuple(tensor.shape)} in the file, {tuple(expected[name].shape)} here")
         else:
             fitting[name] = tensor
-    used = {prefix + short for short in own}
-    return Match(fitting, prefix, missing, misshapen, [name for name in found if name not in used])
+    used, parts = {prefix + short for short in own}, {short.partition(".")[0] for short in own}
+    unused = [name for name in found if name not in used]
+    below = [name for name in unused if name.startswith(prefix) and "." in name.removeprefix(prefix)]
+    surplus = [name for name in below if name.removeprefix(prefix).partition(".")[0] in parts]
+    return Match(fitting, prefix, missing, misshapen, unused, surplus)
 
 
 def _prefixes(own: Mapping[str, str], found: Mapping[str, Tensor]) -> list[str]:
