@@ -90,7 +90,8 @@ def nearest(bank: torch.Tensor, queries: torch.Tensor) -> None:
 
 def probe(bank: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor) -> None:
     """The protocol on features at hand: nine tenths of the bank to fit, a tenth to choose."""
-    sets = Sets(*(Images(0) for _ in range(4)), [str(i) for i in range(CLASSES)])
+    train, fit, select, test = (Images(0) for _ in range(4))
+    sets = Sets(train, fit, select, test, [str(i) for i in range(CLASSES)])
     cut = len(bank) * 9 // 10
     for images, part in (
         (sets.fit, labels[:cut]),

@@ -81,7 +81,7 @@ def errors(pairs: int) -> tuple[float, float]:
 
 
 def relative(got: Tensor, expected: Tensor) -> float:
-    return ((got - expected).norm() / expected.norm()).item()
+    return float((got - expected).norm() / expected.norm())
 
 
 def draw_views(pairs: int) -> list[Tensor]:

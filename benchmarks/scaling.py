@@ -66,12 +66,12 @@ class Pretended:
 @contextmanager
 def pretending(processes: int) -> Iterator[Pretended]:
     """Within, `ssl_lab.distributed` talks to a pretended group."""
-    real, pretended = distributed.dist, Pretended(processes)
-    distributed.dist = pretended  # type: ignore[assignment]  # it has what is called of the module
+    real, pretended = vars(distributed)["dist"], Pretended(processes)
+    setattr(distributed, "dist", pretended)  # noqa: B010  # it has what is called of the module
     try:
         yield pretended
     finally:
-        distributed.dist = real
+        setattr(distributed, "dist", real)  # noqa: B010
 
 
 def count(name: str, processes: int) -> Sent:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def write() -> tuple[float, int]:
 
     weights = ResNet(depth=50, stem="imagenet").state_dict()
     state = {str(i): {"exp_avg": w.clone(), "exp_avg_sq": w.clone()} for i, w in enumerate(weights.values())}
-    empty = {"loops": {}, "callbacks": {}, "ImageData": {}}
+    empty: dict[str, Any] = {"loops": {}, "callbacks": {}, "ImageData": {}}
     checkpoint = {"state_dict": weights, "optimizer_states": [{"state": state}], **empty}
     taken = []
     with tempfile.TemporaryDirectory() as folder:

@@ -62,7 +62,7 @@ def measure_on(
     """The result lines of every encoder on one set of data, and the folder that keeps those of the last."""
     backbone = (folder.config if folder else config)["method"]["backbone"]
     beside = baselines(backbone, folder.config["seed"] if folder else 0, config, data)
-    main = trained(folder, sets, config["recalibrate"]) if folder else foreign(backbone, config, data)
+    main = trained(folder, sets, config["recalibrate"]) if folder else foreign(backbone, config, data, sets)
     lines = []
     for candidate in [*beside, *main]:
         make = partial(make_subject, candidate, sets, picked, config["batch_size"])
@@ -82,6 +82,11 @@ def run_of(config: dict[str, Any]) -> RunFolder | None:
             "measure it on>, such as weights=resnet50.pth backbone=resnet50_imagenet data=stl10"
         )
     if config["run"] is None:
+        if config["weights"] is None and not (backbone or {}).get("pretrained"):
+            raise ValueError(
+                "weights: missing; set weights=<file>, or with backbone=timm method.backbone.pretrained=true; "
+                "baselines=[random_weights] tells what random weights reach beside them"
+            )
         return None
     if config["weights"] is not None or backbone is not None:
         raise ValueError(f"run={config['run']} brings its own backbone and weights; leave out weights= and backbone=")
@@ -101,7 +106,7 @@ def results(
     facts = {
         "name": candidate.name,
         "split": config["split"],
-        "epoch_rule": "last",
+        "epoch_rule": candidate.epoch_rule,
         "data": data,
         "encoder": candidate.digest,
         "precision": precision,

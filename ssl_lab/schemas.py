@@ -59,6 +59,8 @@ class Evaluate:
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     precision: Literal["auto", "32-true", "bf16-mixed"]
     recalibrate: bool | None
+    units: Literal["data", "imagenet"] | None
+    kmeans_centroids: int
     batch_size: int
     force: bool
     save: str | None

@@ -29,6 +29,7 @@ from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
 from ssl_lab.evaluation.finetune import Classifier, divide
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.subject import Few
 from ssl_lab.evaluation.training import groups
 from ssl_lab.nn import ConvNet, Encoder, ResNet, TimmBackbone, Widened
 
@@ -113,9 +114,59 @@ def test_few_labels_touch_no_other_label() -> None:
     assert first.figures["4 a class, labels"] == 12
 
 
-def test_a_probe_refuses_a_label_it_has_no_right_to() -> None:
-    with pytest.raises(ValueError, match="outside its subset"):
-        fit(torch.rand(4, 2), torch.tensor([0, 1, -1, 0]), 2, 1e-2, 5)
+def test_a_label_outside_the_subset_is_refused() -> None:
+    few = Few(Images(12, 0), torch.tensor([1, 4, 8]))
+    assert few.labels(torch.tensor([4, 8])).tolist() == [1, 2]
+    assert len(few.subset(torch.tensor([1]))) == 1
+    for ask in (few.labels, few.subset):
+        with pytest.raises(RuntimeError, match="asks for image 2"):
+            ask(torch.tensor([1, 2, 3]))
+
+
+@pytest.mark.parametrize("protocol", ["few_label", "finetune"])
+def test_what_lies_outside_the_subsets_changes_nothing(protocol: str) -> None:
+    def measured(s: Subject) -> dict[str, Any]:
+        if protocol == "few_label":
+            return few_label(s, amounts=[6], draws=2, penalties=[1e-2, 1.0]).figures
+        return finetune(s, rates=[0.03, 0.1], epochs=2, batch_size=8, amount=6, draws=2).figures
+
+    torch.manual_seed(0)
+    encoder = Encoder(ResNet(width=0.125)).eval()
+    clean, spoiled = subject(encoder), subject(encoder)
+    rows = torch.cat([subset(clean.sets.train.labels, 3, 6, draw) for draw in range(2)])  # type: ignore[arg-type]
+    outside = torch.ones(120, dtype=torch.bool)
+    outside[rows] = False
+    images: Any = spoiled.sets.train
+    images.labels = images.labels.masked_fill(outside, -1)
+    images.images[outside] = 0
+    assert measured(spoiled) == measured(clean)
+
+
+CHOOSING = {
+    "logistic": lambda s: logistic(s, penalties=[1e-4, 1.0]),
+    "linear": lambda s: linear(s, rates=[1e-4, 0.03], epochs=2, batch_size=16),
+    "finetune": lambda s: finetune(s, rates=[1e-4, 0.03], epochs=2, batch_size=16),
+    "stages": lambda s: stages(s, penalties=[1e-4, 1.0]),
+}
+
+
+def chosen(protocol: str, encoder: nn.Module, seed: int, leak: bool) -> dict[str, Any]:
+    """What a protocol has chosen, and how well that did where it was chosen, beside a test set that `seed` makes."""
+    sets = subject().sets
+    test = Images(60, seed)
+    test.labels = test.labels.roll(seed)
+    sets = Sets(sets.train, sets.fit, test if leak else sets.select, test, sets.classes)
+    figures = CHOOSING[protocol](Subject(encoder, sets, torch.device("cpu"), batch_size=32)).figures
+    return {key: figures[key] for key in ("penalty", "rate", "best_stage", "select_top1") if key in figures}
+
+
+@pytest.mark.parametrize("protocol", CHOOSING)
+def test_no_choice_is_made_on_the_test_set(protocol: str) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ResNet(width=0.125)).eval()
+    assert chosen(protocol, encoder, 2, leak=False) == chosen(protocol, encoder, 7, leak=False)
+    if protocol != "stages":  # its only choice is among four stages, and may come out the same
+        assert chosen(protocol, encoder, 2, leak=True) != chosen(protocol, encoder, 7, leak=True)
 
 
 def test_the_penalty_is_chosen_inside_the_subset() -> None:

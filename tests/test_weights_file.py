@@ -122,7 +122,7 @@ def test_another_architecture_is_refused_with_its_shapes(tmp_path: Path) -> None
 
 def test_a_deeper_network_is_refused_by_what_it_has_more(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    deep = ResNet(stem="imagenet", width=0.125, depths=(3, 4, 6, 3))
+    deep = ResNet(34, stem="imagenet", width=0.125)
     torch.save({"state_dict": prefixed("backbone.", deep.state_dict())}, tmp_path / "weights.pth")
     network = ResNet(stem="imagenet", width=0.125)
     with pytest.raises(ValueError, match=r"layer1\.2\.conv1\.weight: in the file, not in the backbone"):

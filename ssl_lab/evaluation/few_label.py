@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.logistic import PENALTIES, Standardise, fit
-from ssl_lab.evaluation.subject import Subject
+from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.subject import Few, Subject
 from ssl_lab.types import Result
 
 LONE = 1e-2  # the penalty where a class has one label, so that nothing can be chosen
@@ -31,7 +32,8 @@ def few_label(
     amounts: below 1 a fraction of the training labels, from 1 on a number a class. draws: subsets of each size; nested
     (a larger one holds the smaller), stratified, and the same on every machine. The penalty is chosen by
     cross-validation inside the subset, never by labels that the row does not count (Oliver et al. 2018, arXiv
-    1804.09170). Figures: mean and standard deviation over draws. Raises ValueError when a class has too few labels.
+    1804.09170). Figures: mean and standard deviation over draws, by the name of the amount; of what `scores` gives
+    besides, the mean over draws. Raises ValueError when a class has too few labels.
     """
     sets, num_classes = subject.sets, len(subject.sets.classes)
     features, labels = subject.features(sets.train), subject.labels(sets.train)
@@ -41,19 +43,32 @@ def few_label(
     for amount in amounts:
         found = []
         for draw in range(draws):
-            rows = subset(labels, num_classes, amount, draw)
-            own = torch.full_like(labels, -1)  # the guard: `fit` refuses what is not of the subset
-            own[rows] = labels[rows]
-            standardise = Standardise.of(features[rows])
-            x, y = standardise(features[rows]), own[rows]
+            few = Few(sets.train, subset(labels, num_classes, amount, draw))
+            standardise = Standardise.of(features[few.rows])
+            x, y = standardise(features[few.rows]), few.labels(few.rows)
             penalty = cross_validated(x, y, num_classes, folds, penalties, max_iterations)
-            found.append(fit(x, y, num_classes, penalty, max_iterations).accuracy(standardise(test), test_labels))
-        name = f"{100 * amount:g} %" if amount < 1 else f"{amount:g} a class"
-        figures |= {name: mean(found), f"{name}, std": stdev(found) if draws > 1 else 0.0, f"{name}, labels": len(rows)}
-        names.append(name)
+            predicted = fit(x, y, num_classes, penalty, max_iterations).predict(standardise(test))
+            found.append(scores(predicted, test_labels, num_classes))
+        names.append(f"{100 * amount:g} %" if amount < 1 else f"{amount:g} a class")
+        name = names[-1]
+        told = over_draws(found)
+        figures |= {name: told["top1"], f"{name}_low": told["top1_low"], f"{name}_high": told["top1_high"]}
+        figures |= {f"{name}, {key}": told[key] for key in ("std", "macro_f1", "per_class")}
+        figures[f"{name}, labels"] = len(few.rows)
     settings = {"amounts": list(amounts), "draws": draws, "folds": folds, "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "views": "clean"}
     return Result("few_label", figures, settings, tuple(names))
+
+
+def over_draws(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the `scores` of several draws the mean, and the deviation of the accuracy as `std`."""
+    values = [one["top1"] for one in found]
+    recall = zip(*(one["per_class"] for one in found), strict=True)
+    return {
+        **{key: mean(one[key] for one in found) for key in ("top1", "top1_low", "top1_high", "macro_f1")},
+        "per_class": [None if None in of_class else mean(of_class) for of_class in recall],
+        "std": stdev(values) if len(values) > 1 else 0.0,
+    }
 
 
 def subset(labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int) -> Int[Tensor, " m"]:
@@ -63,6 +78,8 @@ def subset(labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int
     chosen = []
     for k in range(num_classes):
         rows = np.flatnonzero(groups == k)
+        if not len(rows):
+            raise ValueError(f"class {k} has no training image: leave its images out, or split the data otherwise")
         count = max(1, floor(amount * len(rows) + 0.5)) if amount < 1 else int(amount)
         if count > len(rows):
             raise ValueError(

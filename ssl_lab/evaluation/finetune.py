@@ -10,13 +10,14 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ssl_lab.evaluation.few_label import subset
+from ssl_lab.evaluation.few_label import over_draws, subset
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.subject import LabelledImages, NotApplicable, Subject, extract
+from ssl_lab.evaluation.subject import Few, LabelledImages, NotApplicable, Subject, extract
 from ssl_lab.evaluation.training import (
     Augmented,
     Recipe,
     Schedule,
+    Tuned,
     autocast,
     classes,
     descend,
@@ -55,6 +56,7 @@ def finetune(
     scale: Sequence[float] = (0.3, 1.0),
     amount: float | None = None,
     draw: int = 0,
+    draws: int = 1,
     min_steps: int = 0,
     seed: int = 0,
 ) -> Result:
@@ -63,31 +65,52 @@ def finetune(
     rates: of the backbone; each trains a copy, and the one that does best on held-out labels is reported. head_rate:
     factor on the rate for the new layer. layer_decay: factor on the rate from each part of the backbone to the one
     below. amount: of the labels: null for all, below 1 a share, from 1 on a number a class (as the subsets of
-    `few_label`, number `draw`); the rate is then chosen on a fifth of the subset. min_steps: updates below which there
-    are more epochs instead, since few labels make short ones. NotApplicable without weights.
+    `few_label`, from number `draw` on `draws` of them; figures are then means over these, with their deviation); the
+    rate is chosen on a fifth of the subset. min_steps: updates below which there are more epochs instead, since few
+    labels make short ones. NotApplicable without weights.
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
         raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
-    fit, held, chosen_on = divide(subject, amount, draw, seed)
-    epochs = max(epochs, math.ceil(min_steps / max(1, len(fit) // batch_size)))
+    labels = subject.labels(sets.test)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
-
-    def train(rate: float) -> Classifier:
-        return trained(subject, fit, recipe, (rate, head_rate, layer_decay))
-
-    def judge(network: Classifier) -> float:
-        return float((predicted(network, held) == subject.labels(held)).float().mean())
-
-    def predicted(network: Classifier, images: LabelledImages) -> Int[Tensor, " n"]:
-        return extract(network, images, subject.device, subject.precision, subject.batch_size).argmax(1)
-
-    best = tuned("finetune", rates, train, judge)
-    figures = scores(predicted(best.network, sets.test), subject.labels(sets.test), num_classes)
-    figures |= {"rate": best.rate, "select_top1": best.score}
+    found = []
+    for number in range(draw, draw + (draws if amount is not None else 1)):
+        fit, held, chosen_on = divide(subject, amount, number, seed)
+        recipe = recipe._replace(epochs=max(epochs, math.ceil(min_steps / max(1, len(fit) // batch_size))))
+        best = tuned_on(subject, fit, held, rates, recipe, (head_rate, layer_decay))
+        found.append(scores(predicted(best.network, sets.test, subject), labels, num_classes))
+        found[-1] |= {"rate": best.rate, "select_top1": best.score}
     settings = {"rates": list(rates), **recipe._asdict(), "head_rate": head_rate, "layer_decay": layer_decay}
-    settings |= {"amount": amount, "draw": draw, "fitted_on": len(fit)}
-    return Result("finetune", figures, settings | {"chosen_on": len(held), "held_out": chosen_on})
+    settings |= {"amount": amount, "draw": draw, "fitted_on": len(fit), "chosen_on": len(held), "held_out": chosen_on}
+    if len(found) == 1:
+        return Result("finetune", found[0], settings)
+    told = over_draws(found)
+    figures = told | {"top1, std": told.pop("std"), "rates": [one["rate"] for one in found]}
+    return Result("finetune", figures, settings | {"draws": draws})
+
+
+def tuned_on(
+    subject: Subject,
+    fit: LabelledImages,
+    held: LabelledImages,
+    rates: Sequence[float],
+    recipe: Recipe,
+    factors: tuple[float, float],
+) -> Tuned:
+    """The network of the rate that does best on `held`; factors: on the rate, of the head and from part to part."""
+    labels = subject.labels(held)
+    return tuned(
+        "finetune",
+        rates,
+        lambda rate: trained(subject, fit, recipe, (rate, *factors)),
+        lambda network: float((predicted(network, held, subject) == labels).float().mean()),
+    )
+
+
+def predicted(network: Classifier, images: LabelledImages, subject: Subject) -> Int[Tensor, " n"]:
+    """The class of the largest logit, of a whole set."""
+    return extract(network, images, subject.device, subject.precision, subject.batch_size).argmax(1)
 
 
 def trained(subject: Subject, images: LabelledImages, recipe: Recipe, rates: tuple[float, float, float]) -> Classifier:
@@ -113,11 +136,12 @@ def divide(subject: Subject, amount: float | None, draw: int, seed: int) -> tupl
         return sets.fit, sets.select, "validation"
     labels = subject.labels(sets.train).cpu()
     rows = subset(labels, len(sets.classes), amount, draw)
+    few = Few(sets.train, rows)
     inside = subset(labels[rows], len(sets.classes), 0.2, seed)
     several = torch.bincount(labels[rows], minlength=len(sets.classes)) > 1
     inside = inside[several[labels[rows][inside]]]  # the only label of a class is there to learn from
     if not len(inside):  # one label a class: it has to serve twice, and that is said
-        return sets.train.subset(rows), sets.train.subset(rows), "the subset itself"
+        return few.subset(rows), few.subset(rows), "the subset itself"
     kept = torch.ones(len(rows), dtype=torch.bool)
     kept[inside] = False
-    return sets.train.subset(rows[kept]), sets.train.subset(rows[inside]), "a fifth of the subset"
+    return few.subset(rows[kept]), few.subset(rows[inside]), "a fifth of the subset"

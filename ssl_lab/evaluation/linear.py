@@ -69,7 +69,7 @@ def linear(
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed, nesterov)
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     encoder.eval()
-    select, test = subject.features(sets.select), subject.features(sets.test)
+    select = subject.features(sets.select)
     torch.manual_seed(seed)
     scaling = Standardise.of(subject.features(sets.fit)) if standardise else None
     heads = Heads(select.shape[1], num_classes, len(rates), scaling).to(subject.device)
@@ -85,7 +85,7 @@ def linear(
     with torch.no_grad():
         chosen_on = [float((x.argmax(1) == subject.labels(sets.select)).float().mean()) for x in heads(select)]
         best = max(range(len(rates)), key=lambda i: chosen_on[i])
-        predicted = heads(test)[best].argmax(1)
+        predicted = heads(subject.features(sets.test))[best].argmax(1)
     figures = scores(predicted, subject.labels(sets.test), num_classes)
     figures |= {"rate": rates[best], "select_top1": chosen_on[best]}
     settings = {"rates": list(rates), **recipe._replace(batch_size=batches.batch_size)._asdict()}

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
-from jaxtyping import Float, UInt8
+import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
 from ssl_lab.evaluation.logistic import PENALTIES, probe_of
+from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import LabelledImages, Subject
 from ssl_lab.types import Result
 
@@ -46,7 +49,8 @@ def robust(
 ) -> Result:
     """The logistic probe, fitted and chosen on clean images, on test images under common corruptions.
 
-    After Hendrycks and Dietterich 2019 (arXiv 1903.12261). `corrupted` is the mean over corruptions and severities.
+    After Hendrycks and Dietterich 2019 (arXiv 1903.12261). `corrupted` is the mean over corruptions and severities; its
+    interval is over test images drawn again, each with all its corruptions.
     Raises ValueError for a corruption or severity that does not exist.
     """
     unknown = [name for name in corruptions if name not in CORRUPTIONS]
@@ -58,17 +62,18 @@ def robust(
     sets, probe = subject.sets, probe_of(subject, penalties, max_iterations)
     labels = subject.labels(sets.test)
 
-    def accuracy(features: Float[Tensor, "n d"]) -> float:
-        return float((probe.predict(features) == labels).float().mean())
-
-    figures = {"clean": accuracy(subject.features(sets.test))}
+    clean = scores(probe.predict(subject.features(sets.test)), labels, len(sets.classes))
+    figures: dict[str, Any] = {"clean" + key.removeprefix("top1"): clean[key] for key in clean if key[:4] == "top1"}
+    figures |= {key: clean[key] for key in ("macro_f1", "per_class")}
+    share = torch.zeros(len(labels), dtype=torch.float64)  # of its corruptions under which an image is known
     for name in corruptions:
-        found = []
         for severity in severities:
-            found.append(accuracy(subject.extract(Corrupted(sets.test, name, severity))))
-            figures[f"{name}_{severity}"] = found[-1]
-        figures[name] = mean(found)
-    figures["corrupted"] = mean(figures[name] for name in corruptions)
+            right = probe.predict(subject.extract(Corrupted(sets.test, name, severity))) == labels
+            figures[f"{name}_{severity}"] = float(right.double().mean())
+            share += right.cpu() / (len(corruptions) * len(severities))
+        figures[name] = mean(figures[f"{name}_{severity}"] for severity in severities)
+    mid, error = float(share.mean()), float(share.std() / len(share) ** 0.5)
+    figures |= {"corrupted": mid, "corrupted_low": mid - 1.96 * error, "corrupted_high": mid + 1.96 * error}
     settings = {"corruptions": list(corruptions), "severities": list(severities), "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
     settings |= {"noise_for_batches_of": subject.batch_size}

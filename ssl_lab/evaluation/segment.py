@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_lab.draws import seed_from
-from ssl_lab.evaluation.subject import LabelledImages, MaskedImages, NotApplicable, Sets, Subject
+from ssl_lab.evaluation.subject import Few, LabelledImages, MaskedImages, NotApplicable, Sets, Subject
 from ssl_lab.evaluation.training import Augmented, Recipe, Schedule, autocast, descend, groups, side, tuned
 from ssl_lab.pixels import centre_crop
 from ssl_lab.types import Result
@@ -117,7 +117,8 @@ def divide(sets: Sets, amount: float | None, draw: int) -> tuple[LabelledImages,
         raise ValueError(f"protocols.segment.amount={amount}: there are {n} training images; set 2 to {n}")
     order = torch.tensor([seed_from("few masks", draw, row) for row in range(n)]).argsort()[:count]
     inside = max(1, count // 5)
-    return sets.train.subset(order[inside:].sort().values), sets.train.subset(order[:inside].sort().values)
+    few = Few(sets.train, order)
+    return few.subset(order[inside:].sort().values), few.subset(order[:inside].sort().values)
 
 
 def masks_of(images: LabelledImages, size: int) -> Callable[..., Tensor]:

@@ -45,7 +45,7 @@ def stages(
     for i, (train, select, test) in enumerate(zip(*parts, strict=True), start=1):
         probe = choose(train, labels[0], select, labels[1], num_classes, penalties, max_iterations)
         found = scores(probe.predict(test), labels[2], num_classes)
-        figures[f"stage{i}_top1"] = found["top1"]
+        figures |= {f"stage{i}_{key}": value for key, value in found.items() if key != "confusion"}
         if probe.accuracy > best:
             best, figures["top1"], figures["best_stage"] = probe.accuracy, found["top1"], i
     settings = {"grid": grid, "penalties": list(penalties), "max_iterations": max_iterations, "views": "clean"}

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Made = TypeVar("Made")
+NO_LABELS = "this protocol needs labels, and the data has none: give class folders, or no protocol"
 
 
 class NotApplicable(ValueError):  # noqa: N818  # for a baseline no error
@@ -34,6 +35,34 @@ class MaskedImages(LabelledImages, Protocol):
     """A set that also knows the class of each pixel."""
 
     def gather_masks(self, index: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Few:
+    """The rows of a set whose labels may be used. The guard of all that counts labels: asking for another row raises.
+
+    rows: of the set, ascending.
+    """
+
+    images: LabelledImages
+    rows: Tensor
+
+    def subset(self, rows: Tensor) -> LabelledImages:
+        """These images, with their labels. Raises RuntimeError for one outside."""
+        self._check(rows)
+        return self.images.subset(rows)
+
+    def labels(self, rows: Tensor) -> Tensor:
+        """Of these images, where they are. Raises RuntimeError for one outside."""
+        self._check(rows)
+        if self.images.labels is None:
+            raise ValueError(NO_LABELS)
+        return self.images.labels.to(rows.device)[rows]
+
+    def _check(self, rows: Tensor) -> None:
+        outside = rows[~torch.isin(rows, self.rows.to(rows.device))]
+        if len(outside):
+            raise RuntimeError(f"a protocol asks for image {int(outside[0])}, whose label its subset does not hold")
 
 
 @dataclass(frozen=True)
@@ -88,7 +117,7 @@ class Subject:
     def labels(self, images: LabelledImages) -> Tensor:
         """Labels of a set on the device; ValueError when it has none."""
         if images.labels is None:
-            raise ValueError("this protocol needs labels, and the data has none: give class folders, or no protocol")
+            raise ValueError(NO_LABELS)
         return images.labels.to(self.device)
 
 

@@ -81,7 +81,7 @@ def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     told: dict[tuple[str, str], str] = {}
     for line in lines:
         own = "" if line.get("shown", ["top1"]) else line["name"]
-        if line["figures"] and (line["protocol"], own) not in told:
+        if line["figures"]:  # of a trained encoder rather than of a baseline: those come first
             told[line["protocol"], own] = f"{own}, {describe(line)}" if own else describe(line)
     return list(told.values())
 
@@ -101,4 +101,9 @@ def describe(line: Mapping[str, Any]) -> str:
     if not line.get("shown", ["top1"]):
         figures = (f"{key} {value:.4g}" for key, value in line["figures"].items() if isinstance(value, float))
         words = f"{', '.join(figures)}; {words}"
-    return f"{line['protocol']}: {words}; {line['split']} split, {line['epoch_rule']} epoch, {line['precision']}"
+    return f"{line['protocol']}: {words}; {line['split']} split, {epoch(line['epoch_rule'])}{line['precision']}"
+
+
+def epoch(rule: str) -> str:
+    """Which epoch's weights were measured, where any were trained."""
+    return {"last": "last epoch, ", "as given": "weights as given, "}.get(rule, "")

@@ -88,7 +88,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _pickled(head: bytes) -> bool:
-    """Whether a file that begins so is one of torch.save: they begin as a zip, a pickle, or the tar of torch before 0.1.10."""
+    """Whether a file that begins so is one of torch.save: a zip, a pickle, or of the oldest torch a tar."""
     return head[:2] == b"PK" or head[:1] == b"\x80" or head[257:262] == b"ustar"
 
 
