@@ -40,6 +40,7 @@ def test_alpha_is_the_exponent_of_the_spectrum(alpha: float) -> None:
     base = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = torch.linalg.qr(base - base.mean(0))[0]  # centred and orthonormal
     assert alpha_req(exact * ranks.pow(-alpha / 2)) == pytest.approx(alpha, rel=1e-3)
+    assert alpha_req(exact) == pytest.approx(0, abs=1e-3)  # identity covariance
     assert math.isnan(alpha_req(torch.zeros(10, 4)))
 
 
@@ -51,6 +52,8 @@ def test_lidar_sees_the_directions_that_tell_images_apart() -> None:
     flat = means.clone()
     flat[:, 3:] = 0  # images differ in three directions only
     assert lidar(flat[:, None] + noise) == pytest.approx(3, rel=0.1)
+    flat[:, 1:] = 0  # in one
+    assert lidar(flat[:, None] + noise) == pytest.approx(1, rel=0.1)
 
 
 def test_alignment_and_uniformity_of_known_points() -> None:

@@ -55,6 +55,32 @@ def test_weights_of_others_are_measured_under_the_same_protocols(command: Comman
             measure(cli.compose("evaluate", words)[0])
 
 
+def test_weights_of_others_are_told_apart_by_what_they_expect(command: Command, tmp_path: Path) -> None:
+    tensors = ConvNet([8, 8]).state_dict()
+    torch.save(dict(list(tensors.items())[1:]), tmp_path / "x.pth")  # a tensor short
+    given = ["weights=x.pth", "backbone=convnet", "method.backbone.widths=[8,8]", "allow_partial=true"]
+    given += ["data=digits", "protocol=[knn]", "protocols.knn.k=50", "paths.out=runs"]
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for file in (tmp_path / "runs" / "weights").rglob("results.jsonl") for line in read_results(file)]
+
+    first = command("evaluate", *given)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"units    mean \[0\.\d+", first.stdout)
+    assert "stands   x.pth, knn" in command("evaluate", *given).stdout  # what is random is the same each time
+    assert len(lines()) == 1
+    command("evaluate", *given, "force=true")
+    assert [line["epoch_rule"] for line in lines()] == ["as given"] * 2
+    other = command("evaluate", *given, "units=imagenet")
+    assert "units    mean [0.485, 0.456, 0.406]" in other.stdout
+    assert sorted(line["trained_by"]["preprocessing"]["mean"][0] == 0.485 for line in lines()) == [False, False, True]
+    command("evaluate", *given, "recalibrate=true")
+    (again,) = (line for line in lines() if line["name"] == "x.pth, recalibrated")
+    assert again["trained_by"]["recalibrated"]["num_images"] == 5000
+    nothing = command("evaluate", "backbone=timm", "method.backbone.name=resnet18", "data=digits", "paths.out=runs")
+    assert (nothing.returncode, "weights: missing" in nothing.stderr) == (2, True)
+
+
 def test_one_command_measures_on_several_sets(command: Command, tmp_path: Path) -> None:
     """Classes on one, pixels on another: what a set cannot answer is said, what was measured before stays."""
     torch.save(ConvNet([8, 8]).state_dict(), tmp_path / "x.pth")
@@ -379,3 +405,48 @@ def test_bad_data_is_refused_before_a_run_folder_stands(command: Command, tmp_pa
         assert done.returncode == 2, (arguments, done.stderr)
         assert said in done.stderr
         assert not (tmp_path / "outputs").exists()
+
+
+class Reader:
+    """Notes which stored pictures anybody reads, and which of them are of the test split."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.read: set[tuple[int, int]] = set()
+        self.opened: list[datamodule.ImageData] = []
+        gather, opens = ImageSet.gather, datamodule.ImageData.open
+
+        def noting(images: ImageSet, index: torch.Tensor) -> torch.Tensor:
+            self.read |= self.keys(images, images.rows[index])
+            return gather(images, index)
+
+        def opening(data: datamodule.ImageData) -> None:
+            opens(data)
+            self.opened.append(data)
+            self.read.clear()  # reading the files themselves is no use of them
+
+        monkeypatch.setattr(ImageSet, "gather", noting)
+        monkeypatch.setattr(datamodule.ImageData, "open", opening)
+
+    def keys(self, images: ImageSet, rows: torch.Tensor) -> set[tuple[int, int]]:
+        return {(id(images.storage), row) for row in rows.tolist()}
+
+    def of(self, split: str) -> int:
+        """How many pictures of a split were read."""
+        images = getattr(self.opened[-1], split)
+        return len(self.read & self.keys(images, images.rows))
+
+
+def test_training_and_its_probes_read_nothing_of_the_test_split(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*TINY, "trainer.max_epochs=1", "paths.out=runs"]
+    reader = Reader(monkeypatch)
+    assert command("train", *words).returncode == 0
+    data = reader.opened[-1]
+    assert reader.of("val") == len(data.val or ())
+    assert reader.of("train") > 0.9 * len(data.train)
+    assert reader.of("test") == 0
+    # A planted leak: the pictures to watch are those of the test split.
+    monkeypatch.setattr(datamodule.ImageData, "to_watch", lambda data, n: datamodule.evenly(data.test, n))
+    assert command("train", *words, "seed=1").returncode == 0
+    assert reader.of("test") > 0
