@@ -173,7 +173,7 @@ def test_a_resumed_run_keeps_its_first_facts(tmp_path: Path) -> None:
 
 
 def result(name: str, protocol: str, **figures: float) -> dict[str, Any]:
-    shown = [figure for figure in figures if not figure.endswith("std")]
+    shown = [figure for figure in figures if not figure.endswith(("std", "_low", "_high"))]
     facts = {"settings": {"draws": 3}, "split": "test", "epoch_rule": "last", "precision": "32-true"}
     return {"name": name, "protocol": protocol, "figures": figures, "shown": shown} | facts
 
@@ -185,14 +185,19 @@ def shown_on_a_terminal(lines: list[dict[str, Any]]) -> str:
 
 
 def test_results_of_many_figures_are_a_row_a_figure() -> None:
-    few = [result("raw pixels", "knn", top1=0.5), result("raw pixels", "few_label", **{"1 %": 0.25, "1 %, std": 0.01})]
+    few = [
+        result("raw pixels", "knn", top1=0.5, top1_low=0.49, top1_high=0.51),
+        result("raw pixels", "few_label", **{"1 %": 0.25, "1 %, std": 0.01}),
+    ]
     assert results_markdown(few, "digits").splitlines()[2:6] == [
         "| encoder | raw pixels |",
         "| --- | --- |",
-        "| knn top-1 % | 50.0 |",
+        "| knn top-1 % | 50.0 (49.0 to 51.0) |",
         "| few_label 1 % | 25.0 ± 1.0 |",
     ]
-    assert re.search(r"encoder .* knn top-1 % .* few_label 1 %", shown_on_a_terminal(few))
+    told = shown_on_a_terminal(few)
+    assert re.search(r"encoder .* knn top-1 % .* few_label 1 %", told)
+    assert "49.0 to" not in told
     many = [result(name, f"p{i}", top1=0.1 * i) for name in ("raw pixels", "SimCLR") for i in range(8)]
     many.append(result("SimCLR", "retrieval", map=0.125))
     told = shown_on_a_terminal(many)

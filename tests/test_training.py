@@ -94,7 +94,7 @@ def test_one_command_measures_on_several_sets(command: Command, tmp_path: Path) 
     saved = (tmp_path / "tables/two.md").read_text()
     assert [line for line in saved.splitlines() if line.startswith("| encoder")] == ["| encoder | x.pth |"] * 2
     lines = read_ledger(tmp_path / "tables/two.jsonl")
-    assert [f"| knn top-1 % | {100 * line['figures']['top1']:.1f} |" in saved for line in lines] == [True, True]
+    assert [f"| knn top-1 % | {100 * line['figures']['top1']:.1f} (" in saved for line in lines] == [True, True]
     assert all(line["title"] in saved for line in lines)
     assert "digits, 32 px, 10 classes" in done.stdout
     assert "photos, 16 px, 8 classes" in done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 WIDEST = 8  # columns of a table on a terminal
+SPREADS = "in brackets 95 % over test images drawn again; ± the standard deviation over subsets of the labels"
 
 
 def append_result(file: Path, line: Mapping[str, Any]) -> None:
@@ -56,18 +57,21 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 
 def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
-    """The same as Markdown, a row a figure: many protocols make a long page, not a wide one."""
-    first, *figures = zip(*cells(lines), strict=True)
+    """The same as Markdown, a row a figure: many protocols make a long page, not a wide one. With intervals."""
+    first, *figures = zip(*cells(lines, intervals=True), strict=True)
     drawn = ["| " + " | ".join(row) + " |" for row in (first, ["---"] * len(first), *figures)]
-    return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in settings(lines))]) + "\n"
+    return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in [SPREADS, *settings(lines)])]) + "\n"
 
 
-def cells(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def cells(lines: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[tuple[str, ...]]:
     """The rows of a table of results, the head first: an encoder each."""
     columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
     found = {(line["name"], line["protocol"]): line for line in lines}
     names = dict.fromkeys(line["name"] for line in lines)
-    rows = [(name, *(cell(found.get((name, protocol)), figure) for protocol, figure in columns)) for name in names]
+    rows = [
+        (name, *(cell(found.get((name, protocol)), figure, intervals) for protocol, figure in columns))
+        for name in names
+    ]
     return [("encoder", *(f"{protocol} {label(figure)}" for protocol, figure in columns)), *rows]
 
 
@@ -86,13 +90,18 @@ def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(told.values())
 
 
-def cell(line: Mapping[str, Any] | None, figure: str) -> str:
-    """A figure in per cent, with its deviation over draws where there are some; "-" where it was not measured."""
+def cell(line: Mapping[str, Any] | None, figure: str, interval: bool = False) -> str:
+    """A figure in per cent, with its deviation over draws where there are some; "-" where it was not measured.
+
+    interval: whether that over the images is shown, where there is one.
+    """
     figures = {} if line is None else line["figures"]
     value, deviation = figures.get(figure), figures.get(f"{figure}, std")
     if value is None:
         return "-"
-    return f"{100 * value:.1f}" + (f" ± {100 * deviation:.1f}" if deviation else "")
+    told = f"{100 * value:.1f}" + (f" ± {100 * deviation:.1f}" if deviation else "")
+    low, high = figures.get(f"{figure}_low"), figures.get(f"{figure}_high")
+    return told if not interval or low is None or high is None else f"{told} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def describe(line: Mapping[str, Any]) -> str:
