@@ -16,6 +16,7 @@ from conftest import TINY, Command
 from ssl_lab import cli
 from ssl_lab.evaluation import Sets, Subject, gallery
 from ssl_lab.evaluation.gallery import contact_sheet
+from ssl_lab.pages import run_page
 from ssl_lab.pages.page import page, table, thinned
 from ssl_lab.pages.runs_page import labels, look, runs_page
 from ssl_lab.records import RunFolder, find_run, run_folders
@@ -37,6 +38,7 @@ def fake(folder: Path, seed: int, name: str = "SimCLR", status: str = "finished"
     ]
     run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     line = {"protocol": "knn", "split": "val", "name": name, "figures": {"top1": 0.5 + seed / 10}, "shown": ["top1"]}
+    line |= {"settings": {}, "epoch_rule": "last", "precision": "32-true"}
     run.results_file.write_text(json.dumps(line) + "\n")
     return run.path
 
@@ -148,6 +150,39 @@ def test_figures_that_were_measured_otherwise_stand_in_columns_of_their_own(tmp_
     changed = RunFolder(other)
     changed.update(data={"name": "digits", "fingerprint": "y"})
     assert "1 of 1" in runs_page([run, other], tmp_path / "report.html")  # other images: no seed of the same
+
+
+def test_a_run_shows_each_measurement_in_a_column_of_its_own(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    own = {"name": "digits"}
+    add(run, data={"name": "stl10", "fingerprint": "0123456789abcdef"}, figures={"top1": 0.123})
+    add(run, data={"name": "stl10", "fingerprint": "fedcba9876543210"}, figures={"top1": 0.234})
+    add(run, asked={"k": 5, "seed": 1}, figures={"top1": 0.345}, data=own)
+    add(run, asked={"k": 5, "seed": 2}, figures={"top1": 0.456}, data=own)
+    add(run, protocol="few_label", figures={"1 %": 0.3, "1 %, std": 0.02}, shown=["1 %"])
+    text = run_page(RunFolder(run), [])
+    for value in ("50.0", "12.3", "23.4", "34.5", "45.6", "30.0 ± 2.0"):
+        assert f"<td>{value}</td>" in text
+    for head in (
+        "knn top-1 %, val, k None, seed None, stl10, fingerprint 01234567",
+        "knn top-1 %, val, k None, seed None, stl10, fingerprint fedcba98",
+        "knn top-1 %, val, k 5, seed 1",
+        "few_label 1 %, val",
+    ):
+        assert f"<th>{head}</th>" in text
+    assert "deviation over draws" in text
+
+
+def test_many_classes_show_the_pairs_that_are_confused_most(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    counts = [[8 * (i == j) for j in range(40)] for i in range(40)]
+    counts[3][7], counts[9][2] = 24, 2
+    add(run, figures={"top1": 0.5, "confusion": counts}, class_names=[f"c{i}" for i in range(40)])
+    text = run_page(RunFolder(run), [])
+    assert "40 classes are too many for a matrix" in text
+    first, second = (text.index(f"<td>{a}</td><td>{b}</td>") for a, b in (("c3", "c7"), ("c9", "c2")))
+    assert first < second
+    assert ">75</span>" in text
 
 
 def test_odd_folders_do_not_stop_the_page(tmp_path: Path) -> None:
