@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, Command
+from PIL import Image
 
 from ssl_lab import cli
 from ssl_lab.evaluation import Sets, Subject, gallery
@@ -86,6 +87,21 @@ def test_a_run_on_one_page(command: Command, tmp_path: Path) -> None:
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
+def shown_run(folder: Path) -> Path:
+    """A run with a map of nine test images and a row of figures, and its page."""
+    run = RunFolder(fake(folder, 0))
+    run.pictures.mkdir()
+    Image.new("RGB", (24, 24), "red").save(run.pictures / "gallery_map.jpg")
+    spots = [i / 8 for i in range(9)]
+    gallery = {"x": spots, "y": spots, "label": [f"class {i % 3}" for i in range(9)], "trustworthiness": 0.9}
+    add(run.path, protocol="gallery", figures=gallery, shown=[], settings={"side": 8})
+    for protocol in ("knn", "logistic", "linear", "finetune", "stages"):
+        add(run.path, protocol=protocol, figures={"top1": 0.5, "top1_low": 0.4, "top1_high": 0.6})
+    page = run.path / "report.html"
+    page.write_text(run_page(run, []))
+    return page
+
+
 def in_page(file: Path, script: str, tmp_path: Path) -> Any:
     """What a script finds in a page when a browser has drawn it: the value of its `found`."""
     use = f"<script>{{{script}\ndocument.title = JSON.stringify(found);}}</script></body>"
@@ -93,6 +109,50 @@ def in_page(file: Path, script: str, tmp_path: Path) -> Any:
     said, document = console(file, tmp_path)
     assert said == ""
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", document)[1]))  # type: ignore[index]  # it is there
+
+
+@in_a_browser
+def test_a_run_is_drawn_in_a_browser(tmp_path: Path) -> None:
+    said, document = console(shown_run(tmp_path), tmp_path)
+    assert said == ""
+    assert document.count("<circle") == 9
+    assert document.count("<path") == 3  # loss, probe and a health figure
+
+
+@in_a_browser
+def test_a_run_fits_the_width_of_a_phone(tmp_path: Path) -> None:
+    phone = tmp_path / "phone.html"  # in a frame: a browser's own window is not so narrow
+    framed = html.escape(shown_run(tmp_path).read_text())
+    phone.write_text(f'<title></title><body><iframe width="400" height="800" srcdoc="{framed}"></iframe></body>')
+    script = """
+      const found = [], frame = document.querySelector("iframe");
+      onload = () => {
+        const root = frame.contentDocument.documentElement;
+        found.push(frame.contentWindow.innerWidth, root.scrollWidth - root.clientWidth);
+        found.push(root.querySelectorAll("svg").length);
+        document.title = JSON.stringify(found);
+      };
+    """
+    assert in_page(phone, script, tmp_path) == [400, 0, 4]  # three charts and the map are drawn
+
+
+@in_a_browser
+def test_a_point_of_the_map_shows_its_picture(tmp_path: Path) -> None:
+    script = """
+      const dots = document.querySelectorAll(".map circle"), tip = document.querySelector(".tip"), found = [];
+      const told = () => [tip.hidden, tip.textContent, tip.querySelector("b")?.style.backgroundPosition];
+      found.push(told());
+      const box = dots[4].getBoundingClientRect();
+      dots[4].dispatchEvent(new PointerEvent("pointerenter", { clientX: box.x, clientY: box.y }));
+      found.push(told(), tip.querySelector("b").style.backgroundImage.slice(0, 9));
+      dots[4].dispatchEvent(new PointerEvent("pointerleave"));
+      found.push(tip.hidden);
+    """
+    before, over, source, after = in_page(shown_run(tmp_path), script, tmp_path)
+    assert before[0]
+    assert over == [False, "class 1", "-96px -96px"]  # the fifth of three rows of thumbnails, twelve times as wide
+    assert source == 'url("data'
+    assert after
 
 
 def test_many_runs_side_by_side(tmp_path: Path) -> None:
