@@ -12,15 +12,20 @@ import pytest
 import torch
 import yaml
 from conftest import TINY, Command
+from PIL import Image
 
 from ssl_lab import cli
 from ssl_lab.evaluation import Sets, Subject, gallery
 from ssl_lab.evaluation.gallery import contact_sheet
+from ssl_lab.pages import ranking, run_page
+from ssl_lab.pages.apart import beyond, by_node, flat
 from ssl_lab.pages.page import page, table, thinned
-from ssl_lab.pages.runs_page import labels, look, runs_page
-from ssl_lab.records import RunFolder, find_run, run_folders
+from ssl_lab.pages.runs_page import labels, runs_page
+from ssl_lab.pages.seen import look
+from ssl_lab.records import RunFolder, find_run, identity, run_folders
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -33,18 +38,27 @@ def fake(folder: Path, seed: int, name: str = "SimCLR", status: str = "finished"
     run.start(config, seed=seed, flops=1e12 * (1 + seed), views_seen=1000, seconds=60.0, data={"name": "digits"})
     run.update(status=status)
     lines = [
-        {"step": s, "epoch": s // 10, "train/loss": 5 / (s + 1), "val/knn_top1": s / 200} for s in range(0, 100, 5)
+        {"step": s, "epoch": s // 10, "train/loss": 5 / (s + 1), "val/knn_top1": s / 200, "health/rankme": 9.0}
+        for s in range(0, 100, 5)
     ]
     run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     line = {"protocol": "knn", "split": "val", "name": name, "figures": {"top1": 0.5 + seed / 10}, "shown": ["top1"]}
+    line |= {"settings": {}, "epoch_rule": "last", "precision": "32-true"}
     run.results_file.write_text(json.dumps(line) + "\n")
     return run.path
 
 
-def console(file: Path, tmp_path: Path, width: int = 1200) -> tuple[str, str]:
+def add(run: Path, **changes: Any) -> None:
+    """One more result of a run."""
+    line = json.loads((run / "results.jsonl").read_text().splitlines()[0]) | changes
+    with (run / "results.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def console(file: Path, tmp_path: Path) -> tuple[str, str]:
     """What a browser says on its console, and the document as its script has left it."""
     line = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    line += [f"--window-size={width},900", "--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{file}"]
+    line += ["--window-size=1200,900", "--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{file}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     return "\n".join(row for row in done.stderr.splitlines() if "CONSOLE" in row), done.stdout
 
@@ -71,11 +85,74 @@ def test_a_run_on_one_page(command: Command, tmp_path: Path) -> None:
         assert part in text
     assert not re.findall(r"(?:src|href)=[\"']?(?!data:)[^\"'>\s]*//", text)
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-    if CHROMIUM:
-        said, document = console(find_run(tmp_path / "runs" / "train").path / "report.html", tmp_path)
-        assert said == ""
-        assert document.count("<circle") == 100
-        assert document.count("<path") >= 3
+
+
+def shown_run(folder: Path) -> Path:
+    """A run with a map of nine test images and a row of figures, and its page."""
+    run = RunFolder(fake(folder, 0))
+    run.pictures.mkdir()
+    Image.new("RGB", (24, 24), "red").save(run.pictures / "gallery_map.jpg")
+    spots = [i / 8 for i in range(9)]
+    gallery = {"x": spots, "y": spots, "label": [f"class {i % 3}" for i in range(9)], "trustworthiness": 0.9}
+    add(run.path, protocol="gallery", figures=gallery, shown=[], settings={"side": 8})
+    for protocol in ("knn", "logistic", "linear", "finetune", "stages"):
+        add(run.path, protocol=protocol, figures={"top1": 0.5, "top1_low": 0.4, "top1_high": 0.6})
+    page = run.path / "report.html"
+    page.write_text(run_page(run, []))
+    return page
+
+
+def in_page(file: Path, script: str, tmp_path: Path) -> Any:
+    """What a script finds in a page when a browser has drawn it: the value of its `found`."""
+    use = f"<script>{{{script}\ndocument.title = JSON.stringify(found);}}</script></body>"
+    file.write_text(file.read_text().replace("</body>", use))
+    said, document = console(file, tmp_path)
+    assert said == ""
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", document)[1]))  # type: ignore[index]  # it is there
+
+
+@in_a_browser
+def test_a_run_is_drawn_in_a_browser(tmp_path: Path) -> None:
+    said, document = console(shown_run(tmp_path), tmp_path)
+    assert said == ""
+    assert document.count("<circle") == 9
+    assert document.count("<path") == 3  # loss, probe and a health figure
+
+
+@in_a_browser
+def test_a_run_fits_the_width_of_a_phone(tmp_path: Path) -> None:
+    phone = tmp_path / "phone.html"  # in a frame: a browser's own window is not so narrow
+    framed = html.escape(shown_run(tmp_path).read_text())
+    phone.write_text(f'<title></title><body><iframe width="400" height="800" srcdoc="{framed}"></iframe></body>')
+    script = """
+      const found = [], frame = document.querySelector("iframe");
+      onload = () => {
+        const root = frame.contentDocument.documentElement;
+        found.push(frame.contentWindow.innerWidth, root.scrollWidth - root.clientWidth);
+        found.push(root.querySelectorAll("svg").length);
+        document.title = JSON.stringify(found);
+      };
+    """
+    assert in_page(phone, script, tmp_path) == [400, 0, 4]  # three charts and the map are drawn
+
+
+@in_a_browser
+def test_a_point_of_the_map_shows_its_picture(tmp_path: Path) -> None:
+    script = """
+      const dots = document.querySelectorAll(".map circle"), tip = document.querySelector(".tip"), found = [];
+      const told = () => [tip.hidden, tip.textContent, tip.querySelector("b")?.style.backgroundPosition];
+      found.push(told());
+      const box = dots[4].getBoundingClientRect();
+      dots[4].dispatchEvent(new PointerEvent("pointerenter", { clientX: box.x, clientY: box.y }));
+      found.push(told(), tip.querySelector("b").style.backgroundImage.slice(0, 9));
+      dots[4].dispatchEvent(new PointerEvent("pointerleave"));
+      found.push(tip.hidden);
+    """
+    before, over, source, after = in_page(shown_run(tmp_path), script, tmp_path)
+    assert before[0]
+    assert over == [False, "class 1", "-96px -96px"]  # the fifth of three rows of thumbnails, twelve times as wide
+    assert source == 'url("data'
+    assert after
 
 
 def test_many_runs_side_by_side(tmp_path: Path) -> None:
@@ -91,34 +168,35 @@ def test_many_runs_side_by_side(tmp_path: Path) -> None:
     assert "damaged: JSONDecodeError" in text
     assert f'href="{folders[0].name}/report.html"' in text
     assert "method.microbatch" in text
-    (tmp_path / "report.html").write_text(text)
-    if CHROMIUM:
-        said, document = console(tmp_path / "report.html", tmp_path, width=400)
-        assert said == ""
-        assert document.count("<path") == 5
-        assert document.count("<circle") == 5
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
+@in_a_browser
+def test_curves_and_costs_of_many_runs_are_drawn_in_a_browser(tmp_path: Path) -> None:
+    folders = [fake(tmp_path, seed) for seed in range(3)] + [fake(tmp_path, 0, "VICReg")]
+    (tmp_path / "report.html").write_text(runs_page(folders, tmp_path / "report.html"))
+    said, document = console(tmp_path / "report.html", tmp_path)
+    assert said == ""
+    assert document.count("<path") == 4 + 4  # a curve and a health figure of each
+    assert document.count("<circle") == 2 * 4  # against FLOPs, and against seconds
+
+
+@in_a_browser
 def test_rows_are_sorted_and_found_in_a_browser(tmp_path: Path) -> None:
     folders = [fake(tmp_path, 0, name) for name in ("SimCLR", "VICReg", "MoCoV2")]
     for folder, score in zip(folders, (0.2, 0.9, 0.5), strict=True):
         line = json.loads((folder / "results.jsonl").read_text()) | {"figures": {"top1": score}}
         (folder / "results.jsonl").write_text(json.dumps(line) + "\n")
     text = runs_page(folders, tmp_path / "report.html")
-    use = """<script>
+    (tmp_path / "report.html").write_text(text)
+    script = """
       const table = document.querySelector("table.sortable"), found = [];
       const names = () => [...table.tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[0].textContent);
       table.tHead.rows[0].cells[2].click(); found.push(names());
       table.tHead.rows[0].cells[2].click(); found.push(names());
       const input = document.querySelector(".find");
       input.value = "VIC"; input.dispatchEvent(new Event("input")); found.push(names());
-      document.title = JSON.stringify(found);
-    </script>"""
-    (tmp_path / "report.html").write_text(text.replace("</body>", f"{use}</body>") if "</body>" in text else text + use)
-    said, document = console(tmp_path / "report.html", tmp_path)
-    assert said == ""
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", document)[1]))  # type: ignore[index]  # it is there
+    """
+    found = in_page(tmp_path / "report.html", script, tmp_path)
     down, up, filtered = [[name.split("-")[0] for name in names] for names in found]
     assert (down, up, filtered) == (["vicreg", "mocov2", "simclr"], ["simclr", "mocov2", "vicreg"], ["vicreg"])
 
@@ -128,13 +206,6 @@ def test_of_many_groups_the_values_are_counted(tmp_path: Path) -> None:
     text = runs_page(folders, tmp_path / "report.html")
     assert "0 (7), 1 (6)" in text
     assert "and 1 more" in text
-
-
-def add(run: Path, **changes: Any) -> None:
-    """One more result of a run."""
-    line = json.loads((run / "results.jsonl").read_text().splitlines()[0]) | changes
-    with (run / "results.jsonl").open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
 
 
 def test_figures_that_were_measured_otherwise_stand_in_columns_of_their_own(tmp_path: Path) -> None:
@@ -164,6 +235,177 @@ def test_odd_folders_do_not_stop_the_page(tmp_path: Path) -> None:
     text = runs_page(odd, tmp_path / "report.html")
     assert text.count("damaged: KeyError") == 1
     assert "50.0" in text
+
+
+def lacks(file: Path, key: str) -> None:
+    """Take a key out of a file of a run: of its first line, where it has several."""
+    if file.suffix == ".yaml":
+        config = yaml.safe_load(file.read_text())
+        del config[key]
+        file.write_text(yaml.safe_dump(config))
+    else:
+        first, *others = file.read_text().splitlines()
+        file.write_text("\n".join([json.dumps({k: v for k, v in json.loads(first).items() if k != key}), *others, ""]))
+
+
+@pytest.mark.parametrize("key", ["trainer", "data", "seed"])
+def test_a_folder_of_an_older_version_says_what_it_lacks(tmp_path: Path, key: str) -> None:
+    run = fake(tmp_path, 0)
+    lacks(run / "config.yaml", key)
+    text = runs_page([run, fake(tmp_path, 1)], tmp_path / "report.html")
+    assert f"of an older version: config.yaml has no {key}" in text
+    assert "1 of 1" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [("results.jsonl", key) for key in ("name", "split", "protocol", "figures")] + [("metrics.jsonl", "step")],
+)
+def test_a_line_that_lacks_something_is_a_row(tmp_path: Path, file: str, key: str) -> None:
+    run = fake(tmp_path, 0)
+    lacks(run / file, key)
+    text = runs_page([run, fake(tmp_path, 1)], tmp_path / "report.html")
+    assert html.escape(f"damaged: KeyError '{key}', in {file}") in text
+    assert "1 of 1" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "many"])
+def test_what_is_no_number_is_told_and_counts_nowhere(tmp_path: Path, value: Any) -> None:
+    runs = [fake(tmp_path, seed) for seed in range(3)]
+    (runs[0] / "results.jsonl").write_text((runs[0] / "results.jsonl").read_text().replace("0.5", json.dumps(value)))
+    RunFolder(runs[1]).update(flops=value, seconds=value, views_seen=value)
+    line = {"step": 95, "epoch": 9, "train/loss": value, "val/knn_top1": 0.5}
+    with (runs[2] / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n" + json.dumps({"step": 100, "epoch": value, "train/loss": 0.1}) + "\n")
+    text = runs_page(runs, tmp_path / "report.html")
+    for told in (f"knn top1 {value}", f"flops {value}, seconds {value}", f"epoch {value}"):
+        assert told in text
+    assert (f"train/loss {value}" in text) is not isinstance(value, float)  # a metric may be not-a-number
+    assert "3 of 3" in text
+    assert "65.0 ± 7.1" in text  # 60 and 70
+
+
+def test_an_odd_record_or_data_of_a_result_is_a_row(tmp_path: Path) -> None:
+    runs = [fake(tmp_path, seed) for seed in range(4)]
+    RunFolder(runs[0]).update(data="digits")
+    add(runs[1], data="digits")
+    add(runs[2], asked=3)
+    assert [look(run).problem.split()[0] for run in runs[:3]] == ["damaged:"] * 3
+    assert "1 of 1" in runs_page(runs, tmp_path / "report.html")
+
+
+def test_a_folder_without_record_and_configuration_is_a_row(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "metrics.jsonl").write_text("")
+    (tmp_path / "b" / "checkpoints").mkdir()
+    folders = run_folders(str(tmp_path))
+    assert folders == [tmp_path / "a", tmp_path / "b"]
+    assert runs_page(folders, tmp_path / "report.html").count("damaged: no config.yaml, and no run.json") == 2
+    with RunFolder(tmp_path / "a").lock():
+        assert look(tmp_path / "a").problem.startswith("is running")
+
+
+def test_seeds_stay_together_whatever_watches_them(tmp_path: Path) -> None:
+    runs = [fake(tmp_path, seed) for seed in range(2)]
+    config = RunFolder(runs[1]).config
+    config["trainer"] |= {"checkpoint_minutes": 1, "keep_checkpoints": 5, "devices": 2}
+    config["data"] |= {"cache": "elsewhere"}
+    del config["method"]["microbatch"]  # null in the other, as if of an older version
+    (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "2 of 2" in runs_page(runs, tmp_path / "report.html")
+    for run in runs:
+        RunFolder(run).update(last={"val/knn_top1": 0.5})
+    assert ranking(runs) == ["  simclr-convnet-digits   50.0 ± 0.0 (2 seeds)"]
+    config["trainer"]["max_epochs"] = 7
+    (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert len(ranking(runs)) == 2
+
+
+def composed(*words: str) -> dict[str, Any]:
+    return flat(identity(cli.compose("train", [*TINY, *words])[0]))
+
+
+def test_what_differs_beyond_the_compared_axis_is_named() -> None:
+    simclr, vicreg = composed("method=simclr"), composed("method=vicreg")
+    swapped = ("method.optim.", "method.views.", "method.projector.")
+    found = beyond([simclr, vicreg])
+    assert {"method.optim.lr", "method.projector.widths", "method.views.policies.second.solarise"} < set(found)
+    assert all(key.startswith(swapped) for key in found)  # and neither the loss, nor `apart`, which SimCLR lacks
+    alike = {key: value for key, value in vicreg.items() if not key.startswith(swapped)}
+    alike |= {key: value for key, value in simclr.items() if key.startswith(swapped)}
+    assert beyond([simclr, alike]) == []  # no more than the method, its loss and its parameters
+    assert beyond([simclr, alike | {"data.batch_size": 32}]) == ["data.batch_size"]
+    assert beyond([simclr, alike | {"method.microbatch": 8}]) == ["method.microbatch"]  # both have it
+    assert beyond([simclr, alike, alike | {"method.loss.variance": 1.0}]) == ["method.loss.variance"]
+
+
+def test_one_key_that_differs_is_the_axis(tmp_path: Path) -> None:
+    base = composed()
+    sizes = [base | {"data.batch_size": size} for size in (32, 64, 128)]
+    assert beyond(sizes) == []
+    assert beyond([*sizes, base | {"method.optim.lr": 9.0}]) == ["method.optim.lr", "data.batch_size"]
+    assert beyond([base | {"images": "a"}, base | {"images": "b", "data.store_size": 16}]) == []
+    found = beyond([base | {"images": "a"}, base | {"images": "b", "data.batch_size": 16}])
+    assert found == ["data.batch_size", "images"]
+    text = runs_page([fake(tmp_path, 0, note=1), fake(tmp_path / "b", 0, note=2)], tmp_path / "report.html")
+    assert "class='flag'" not in text
+    text = runs_page([fake(tmp_path, 0, note=1), fake(tmp_path / "b", 0, note=2, rate=3)], tmp_path / "report.html")
+    assert "They differ in more than one key: method: note, rate." in text
+
+
+def test_keys_of_a_node_are_named_together() -> None:
+    keys = ["seed", "method.a", "method.optim.lr", *(f"method.views.{i}" for i in range(6)), "data.x.y"]
+    assert by_node(keys) == "seed; method.a; method.optim.lr; method.views: 0, 1, 2, 3 and 2 more; data.x.y"
+
+
+def test_a_run_shows_each_measurement_in_a_column_of_its_own(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    own = {"name": "digits"}
+    add(run, data={"name": "stl10", "fingerprint": "0123456789abcdef"}, figures={"top1": 0.123})
+    add(run, data={"name": "stl10", "fingerprint": "fedcba9876543210"}, figures={"top1": 0.234})
+    add(run, asked={"k": 5, "seed": 1}, figures={"top1": 0.345}, data=own)
+    add(run, asked={"k": 5, "seed": 2}, figures={"top1": 0.456}, data=own)
+    add(run, protocol="few_label", figures={"1 %": 0.3, "1 %, std": 0.02}, shown=["1 %"])
+    text = run_page(RunFolder(run), [])
+    for value in ("50.0", "12.3", "23.4", "34.5", "45.6", "30.0 ± 2.0"):
+        assert f"<td>{value}</td>" in text
+    for head in (
+        "knn top-1 %, val, k None, seed None, stl10, fingerprint 01234567",
+        "knn top-1 %, val, k None, seed None, stl10, fingerprint fedcba98",
+        "knn top-1 %, val, k 5, seed 1",
+        "few_label 1 %, val",
+    ):
+        assert f"<th>{head}</th>" in text
+    assert "deviation over draws" in text
+
+
+def test_many_classes_show_the_pairs_that_are_confused_most(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    counts = [[8 * (i == j) for j in range(40)] for i in range(40)]
+    counts[3][7], counts[9][2] = 24, 2
+    add(run, figures={"top1": 0.5, "confusion": counts}, class_names=[f"c{i}" for i in range(40)])
+    text = run_page(RunFolder(run), [])
+    assert "40 classes are too many for a matrix" in text
+    first, second = (text.index(f"<td>{a}</td><td>{b}</td>") for a, b in (("c3", "c7"), ("c9", "c2")))
+    assert first < second
+    assert ">75</span>" in text
+
+
+def test_pages_show_health_with_what_it_may_be_used_for_and_cost_in_seconds(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    RunFolder(run).update(last={"val/knn_top1": 0.5})
+    for text in (run_page(RunFolder(run), []), runs_page([run], tmp_path / "report.html")):
+        assert "compares runs of one method" in text
+        assert "pooled features" in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])  # type: ignore[index]  # it is there
+    assert [chart["title"] for chart in data["health"]] == ["health/rankme"]
+    assert list(data["curves"]) == ["val/knn_top1", "train/loss"]
+    assert {(chart["title"], chart["series"][0]["points"][0][0]) for chart in data["cost"]} == {
+        (f"{accuracy}, against {axis}", spent)
+        for accuracy in ("val/knn_top1, %", "knn top-1 %, val")
+        for axis, spent in (("FLOPs", 1e12), ("seconds", 60.0))
+    }
 
 
 def test_groups_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from ssl_lab.pages.runs_page import labels, look
+from ssl_lab.pages.runs_page import labels
+from ssl_lab.pages.seen import look
 
 
 def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
@@ -12,11 +13,11 @@ def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
 
     None where the probe was off. It ranks settings on validation; what the best is worth on test, `evaluate` says.
     """
-    runs = [run for run in map(look, folders) if run.config and not run.problem]
+    runs = [run for run in map(look, folders) if run.finished]
     values: dict[str, list[float]] = {}
     for run in runs:
-        if figure in run.record.get("last", {}):
-            values.setdefault(run.group, []).append(100 * run.record["last"][figure])
+        if figure in run.last:
+            values.setdefault(run.group, []).append(100 * run.last[figure])
     names = labels(runs)
     width = max((len(names[group]) for group in values), default=0)
     return [

@@ -6,10 +6,19 @@ from typing import Any
 
 import yaml
 
+from ssl_lab.pages.columns import Columns, as_read
 from ssl_lab.pages.page import address, escape, facts, page, picture, place, table, thinned
 from ssl_lab.records import RunFolder, describe, duration, read_metrics, read_results
 
 MOST_CLASSES = 30  # that a confusion matrix is drawn for
+MOST_PAIRS = 20  # of classes, where there are more
+HEALTH = {  # what each figure may be used for; see `ssl_lab.evaluation.health`
+    "rankme": "the effective rank; compares runs of one method, not methods",
+    "lidar": "the effective rank of what tells images apart, seen against their views",
+    "alpha_req": "how fast the eigenvalues of the covariance fall",
+    "alignment, uniformity": "describe the features that a contrastive loss works on",
+    "deviation": "not near zero, it says that features have not collapsed, and no more",
+}
 
 
 def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
@@ -31,9 +40,9 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
     previews = sorted(run.previews.glob("epoch_*.png"))
     sections = [
         ("Run", facts(about(run))),
-        ("Figures", figures([*beside, *results])),
+        ("Figures", figures([*beside, *results], record.get("data", {}))),
         ("Curves", place("curves", "charts") if curves else ""),
-        ("Health, without labels", place("health", "charts") if health else ""),
+        ("Health, without labels", health_section() if health else ""),
         ("Map of the test images", map_section(seen) if "map" in data else ""),
         ("Nearest neighbours", neighbours(run, seen)),
         ("Clusters", clusters(run, seen)),
@@ -84,33 +93,43 @@ def charts(lines: list[dict[str, Any]], prefixes: tuple[str, ...]) -> list[dict[
     return made
 
 
-def figures(results: list[Mapping[str, Any]]) -> str:
-    """A row an encoder, a column a figure, and the settings that made them; 95 % intervals over the images."""
-    results = [line for line in results if line["figures"]]
-    columns = list(dict.fromkeys((line["protocol"], line["split"], name) for line in results for name in line["shown"]))
-    cells = {(line["name"], line["protocol"], line["split"]): line for line in results}
+def health_section() -> str:
+    """What health figures read and what each may be used for, and the place of their charts."""
+    note = "All read the backbone's pooled features, in evaluation mode and without labels. None of them is accuracy."
+    return f"<p>{escape(note)}</p>{facts(HEALTH.items())}{place('health', 'charts')}"
+
+
+def figures(results: list[Mapping[str, Any]], own: Mapping[str, Any]) -> str:
+    """A row an encoder, a column a figure, and the settings that made them; 95 % intervals over the images.
+
+    own: the data of the run; figures of other data, or of other settings, stand in columns of their own.
+    """
+    lines = [as_read(line, own) for line in results if line["figures"]]
+    columns = Columns(lines)
+    cells = {
+        (line["name"], columns.of(line, name)): figure(line["figures"], name)
+        for line in lines
+        for name in line["shown"]
+    }
+    heads = list(dict.fromkeys(column for _, column in cells))
     rows = [
-        [escape(encoder), *(figure(cells.get((encoder, protocol, split)), name) for protocol, split, name in columns)]
-        for encoder in dict.fromkeys(line["name"] for line in results)
+        [escape(encoder), *(cells.get((encoder, column), "") for column in heads)]
+        for encoder in dict.fromkeys(line["name"] for line in lines)
     ]
-    head = [f"{protocol} {name.replace('top1', 'top-1')} %, {split}" for protocol, split, name in columns]
-    settings = dict.fromkeys(describe(line) for line in results)
-    told = "".join(f"<li>{escape(line)}</li>" for line in settings)
-    return (
-        table(["encoder", *head], rows) + f"<details><summary>settings</summary><ul>{told}</ul></details>"
-        if rows
-        else ""
-    )
+    note = "Small: the 95 % interval over the images. ±: the standard deviation over draws of the labels."
+    settings = "".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(map(describe, lines)))
+    below = f"<p>{escape(note)}</p><details><summary>settings</summary><ul>{settings}</ul></details>"
+    return table(["encoder", *map(str, heads)], rows) + below if rows else ""
 
 
-def figure(line: Mapping[str, Any] | None, name: str) -> str:
-    """A figure in per cent, with its interval where there is one."""
-    found = line["figures"] if line else {}
-    if found.get(name) is None:
+def figure(found: Mapping[str, Any], name: str) -> str:
+    """A figure in per cent, with its interval and its deviation over draws where there are some."""
+    value, deviation = found.get(name), found.get(f"{name}, std")
+    if value is None:
         return ""
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
-    spread = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
-    return f"{100 * found[name]:.1f}{spread}"
+    interval = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
+    return f"{100 * value:.1f}{f' ± {100 * deviation:.1f}' if deviation else ''}{interval}"
 
 
 def newest(results: list[dict[str, Any]], protocol: str) -> dict[str, Any] | None:
@@ -135,16 +154,29 @@ def clusters(run: RunFolder, seen: Mapping[str, Any] | None) -> str:
 
 
 def confusion(results: list[dict[str, Any]]) -> str:
-    """The matrix of the newest classification: a row a class, shares of it in per cent."""
+    """The newest classification: a row a class, shares of it in per cent; of many classes the most confused pairs."""
     line = next((line for line in reversed(results) if line["figures"].get("confusion")), None)
-    if line is None or len(line["figures"]["confusion"]) > MOST_CLASSES:
+    if line is None:
         return ""
-    rows, counted = [], line["figures"]["confusion"]
+    counted = line["figures"]["confusion"]
     names = line.get("class_names") or [str(i) for i in range(len(counted))]
-    for name, counts in zip(names, counted, strict=True):
-        total = max(1, sum(counts))
-        shares = [100 * count / total for count in counts]
-        cells = [f'<span class="heat" style="--share:{share / 100:.3f}">{share:.0f}</span>' for share in shares]
-        rows.append([escape(name), *cells])
-    note = f"{line['name']}, {line['protocol']}, {line['split']} split; row: the class, column: what was said, in %."
-    return f"<p>{escape(note)}</p>" + table(["", *names], rows)
+    shares = [[100 * count / max(1, sum(counts)) for count in counts] for counts in counted]
+    of = f"{line['name']}, {line['protocol']}, {line['split']} split; "
+    if len(names) > MOST_CLASSES:
+        return of_many_classes(names, shares, of)
+    rows = [[escape(name), *map(heat, own)] for name, own in zip(names, shares, strict=True)]
+    return f"<p>{escape(of)}row: the class, column: what was said, in %.</p>" + table(["", *names], rows)
+
+
+def of_many_classes(names: list[str], shares: list[list[float]], of: str) -> str:
+    """The pairs of classes that are confused most, one way."""
+    pairs = [(share, i, j) for i, own in enumerate(shares) for j, share in enumerate(own) if i != j and share > 0]
+    worst = sorted(pairs, key=lambda pair: -pair[0])[:MOST_PAIRS]
+    note = f"{of}{len(names)} classes are too many for a matrix: the pairs that are confused most, in % of the class."
+    rows = [[escape(names[i]), escape(names[j]), heat(share)] for share, i, j in worst]
+    return f"<p>{escape(note)}</p>" + table(["class", "what was said", "%"], rows)
+
+
+def heat(share: float) -> str:
+    """Per cent on a ground as dark as it is much."""
+    return f'<span class="heat" style="--share:{share / 100:.3f}">{share:.0f}</span>'

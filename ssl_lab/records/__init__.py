@@ -4,7 +4,7 @@ from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_
 from ssl_lab.records.encoder_file import digest_of, load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.interrupt import Interrupted
-from ssl_lab.records.ledger import baseline_results, read_ledger, same_run, summaries, write_ledger
+from ssl_lab.records.ledger import baseline_results, identity, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Answers, Neighbours, ViewsShown
 from ssl_lab.records.progress import Progress, duration
@@ -13,6 +13,7 @@ from ssl_lab.records.results import (
     append_result,
     asked_of,
     describe,
+    label,
     read_results,
     results_markdown,
     results_table,
@@ -41,7 +42,9 @@ __all__ = [
     "digest_of",
     "duration",
     "find_run",
+    "identity",
     "identity_hash",
+    "label",
     "load_encoder",
     "load_weights",
     "newest_intact",

@@ -34,10 +34,11 @@ def same_run(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     Nor does where files lie, but for the folder of the images where both tell it: a ledger does not.
     """
     roots = (config["data"].get("root"), other["data"].get("root"))
-    return _identity(config) == _identity(other) and (None in roots or roots[0] == roots[1])
+    return identity(config) == identity(other) and (None in roots or roots[0] == roots[1])
 
 
-def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration makes a run what it is; how it is watched, kept and placed is left out."""
     trainer, data = config["trainer"], config["data"]
     return {
         "method": config["method"],
@@ -58,7 +59,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
     """One finished run as a line of a ledger: what was asked, what it took, its last figures, its results."""
     record, config = run.record, run.config
     facts = {key: record[key] for key in _FACTS if key in record}
-    asked = _identity(config)
+    asked = identity(config)
     asked["data"] |= {"root": root} if (root := config["data"].get("root")) else {}
     ending = ending_figures(read_metrics(run.metrics_file))
     return {"config": asked, **facts, "ending": ending, "results": read_results(run.results_file)}
@@ -98,5 +99,5 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
 def write_ledger(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Replace a ledger; the folders of images, which say nothing elsewhere, are left out."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    told = [line | {"config": _identity(line["config"])} if "config" in line else line for line in map(dict, lines)]
+    told = [line | {"config": identity(line["config"])} if "config" in line else line for line in map(dict, lines)]
     write_atomically(file, "".join(json.dumps(line, sort_keys=True) + "\n" for line in told))

@@ -150,14 +150,15 @@ def find_run(path: str | Path) -> RunFolder:
 
 
 def run_folders(pattern: str) -> list[Path]:
-    """The folders of runs at or below what a pattern names, whatever their state.
+    """The folders of runs at or below what a pattern names, whatever their state: any that holds a file of a run.
 
     Raises ValueError naming what is near when there is none.
     """
     given = Path(pattern).expanduser()
     steps = given.parts[1:] if given.is_absolute() else given.parts
     found = sorted(Path(given.anchor or ".").glob("/".join(steps))) if steps else [given]
-    folders = {file.parent for place in found for name in ("run.json", "config.yaml") for file in place.rglob(name)}
+    names = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
+    folders = {file.parent for place in found for name in names for file in place.rglob(name)}
     if folders:
         return sorted(folders)
     parent = next(p for p in (given, *given.parents) if p.is_dir() and not set("*?[") & set(str(p)))
