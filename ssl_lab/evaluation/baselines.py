@@ -66,14 +66,14 @@ class KMeansFeatures(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         with torch.autocast(images.device.type, enabled=False):
-            return torch.cat([self._features(part) for part in images.split(32)])
+            return torch.cat([self._features(part) for part in images.split(8)])  # what stays in the cache
 
     def _features(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         n, _, h, w = images.shape
         columns = nn.functional.unfold(images.float(), self.patch).transpose(1, 2)
         white = (self._normalised(columns.flatten(0, 1)) - self.mean) @ self.whitening
         distance = torch.cdist(white, self.centres)
-        active = (distance.mean(1, keepdim=True) - distance).clamp_min(0)
+        active = torch.sub(distance.mean(1, keepdim=True), distance, out=distance).clamp_min_(0)
         grid = active.view(n, h - self.patch + 1, w - self.patch + 1, -1).permute(0, 3, 1, 2)
         quarters = nn.functional.adaptive_avg_pool2d(grid, 2)  # the mean: sums in units that do not grow with the size
         return quarters.flatten(1)
