@@ -19,7 +19,7 @@ UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
 
 
 def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> float | None:
-    """Of a training run on its share of this machine; None where its length cannot be told.
+    """Of a training run on its share of this machine, on one of its devices; None where its length cannot be told.
 
     A few steps of a small batch of noise are timed, without data, loader or logs, and without what else runs then.
     images: of an epoch, where the data is not at hand. at_once: runs that share the cores.
@@ -56,7 +56,7 @@ def epoch(node: Mapping[str, Any]) -> int | None:
 
 def step_seconds(config: Mapping[str, Any], method: Method, noise: torch.Tensor) -> float:
     """Median of a few steps, forward and backward, in the precision that this machine picks."""
-    keys = ("accelerator", "devices", "precision", "memory_format")
+    keys = ("accelerator", "precision", "memory_format")  # no devices: what shares a batch cannot be told from one
     picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
     method.to(picked.device)
     if picked.memory_format == "channels_last":

@@ -208,7 +208,9 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         total, unknown = total + (took or 0.0), unknown + (took is None)
         say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
     if total:
-        say(f"about {duration(total / at_once)} of training, {at_once} at a time, and then evaluation")
+        say(f"about {duration(total / at_once)} of training, {at_once} at a time; evaluation comes on top")
+        if any(job.config["trainer"]["devices"] != 1 for job in jobs):
+            say("told for one of this machine's devices, where the runs share their batches among several")
     if unknown:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 

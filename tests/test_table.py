@@ -267,8 +267,9 @@ def test_every_row_of_every_table_composes(name: str) -> None:
 
 def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows={"SimCLR": ["method=simclr"]})))
-    planned = process("table", "name=mine.yaml", "--plan")
+    planned = process("cli", "table", "name=mine.yaml", "--plan", "words=[trainer=ddp]")  # as `ssl-lab table`
     assert "1 of them to make" in planned.stdout, planned.stderr
+    assert "evaluation comes on top\ntold for one of this machine's devices" in planned.stdout
     assert not (tmp_path / "outputs").exists()
     made = process("table", "name=mine.yaml", "save=kept")
     assert "SimCLR, seed 0: done" in made.stdout, made.stderr
@@ -277,7 +278,8 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
     for suffix in ("csv", "tex", "html"):
         assert (tmp_path / "outputs" / "tables" / f"mine.{suffix}").stat().st_size > 0
-    assert "0 of them to make" in process("table", "name=mine.yaml", "--plan").stdout
+    again = process("table", "name=mine.yaml", "--plan").stdout
+    assert ("0 of them to make" in again, "told for one" in again) == (True, False)
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
