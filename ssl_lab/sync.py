@@ -30,7 +30,10 @@ def main(words: Sequence[str]) -> None:
     if not runs:
         raise ConfigError([f"{folders[0]}: no offline run below; a run writes one unless logger=none"])
     if waiting:
-        done = subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], check=False)
+        line = [sys.executable, "-m", "wandb", "sync", *map(str, waiting)]
+        if any(marks(run) for run in waiting):  # pushed in part: W&B would skip it by its mark
+            line.append("--include-synced")
+        done = subprocess.run(line, check=False)
         raise SystemExit(done.returncode)
 
 
@@ -41,8 +44,13 @@ def offline_runs(folder: Path) -> list[Path]:
 
 def pushed(run: Path) -> bool:
     """Whether `wandb sync` has left its mark, and nothing was written since."""
-    marks = [mark.stat().st_mtime for mark in run.glob("*.wandb.synced")]
-    return bool(marks) and all(log.stat().st_mtime <= max(marks) for log in run.glob("*.wandb"))
+    times = [mark.stat().st_mtime for mark in marks(run)]
+    return bool(times) and all(log.stat().st_mtime <= max(times) for log in run.glob("*.wandb"))
+
+
+def marks(run: Path) -> list[Path]:
+    """What `wandb sync` leaves beside a file that it has pushed."""
+    return list(run.glob("*.wandb.synced"))
 
 
 if __name__ == "__main__":
