@@ -12,6 +12,8 @@ USAGE = """usage: ssl-lab sync [FOLDER …]
 
   Pushes every run that W&B wrote offline below these folders (outputs when none is given), by `wandb sync`; what it has
   pushed before is left out. Log in first: `wandb login`, or WANDB_API_KEY.
+  A run brings what it logged, with run.json, config.yaml and metrics.jsonl as its artifact. What `evaluate` measures
+  afterwards stays here, in results.jsonl of the run's folder: `ssl-lab report` and `ssl-lab table` show it.
 """
 
 

@@ -55,7 +55,9 @@ def test_wandb_takes_what_it_is_handed(tmp_path: Path) -> None:
     assert ["Would sync 1 run" in one.stdout + one.stderr for one in found] == [False, True]
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sync.main(["--help"])
+    assert "results.jsonl" in capsys.readouterr().out  # what is not pushed
     with pytest.raises(ConfigError, match="no such folder"):
         sync.main([str(tmp_path / "none")])
     with pytest.raises(ConfigError, match="no offline run below"):
