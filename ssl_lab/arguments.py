@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Range(NamedTuple):
-    """All numbers between two, of a search."""
+    """All numbers between two, of a search; the whole ones alone where both are of type int."""
 
     low: float
     high: float
@@ -52,7 +52,7 @@ def is_swept(override: str) -> bool:
 
 
 def axis(override: str) -> list[str] | Range:
-    """The values of an override as words, or the range. Raises ConfigError for what is neither."""
+    """The values of an override as words, or the range, whole where its ends are. Raises ConfigError for neither."""
     parsed = _parse_override(override)
     if not parsed.is_interval_sweep():
         return [str(value) for value in parsed.sweep_string_iterator()]
@@ -60,7 +60,8 @@ def axis(override: str) -> list[str] | Range:
     low, high, log = float(value.start), float(value.end), "log" in value.tags
     if not low < high or (log and low <= 0):
         raise ConfigError([f"{override}: a range goes up, and one over powers begins above 0"])
-    return Range(low, high, log)
+    whole = low.is_integer() and high.is_integer()
+    return Range(int(low), int(high), log) if whole else Range(low, high, log)
 
 
 def _parse_override(text: str) -> Any:

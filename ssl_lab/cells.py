@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -84,6 +83,11 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
     return lines
 
 
+def columns_of(lines: list[Cells]) -> list[str]:
+    """The columns of all rows, in the order in which they first come."""
+    return list(dict.fromkeys(name for line in lines for name in line))
+
+
 def supervised(found: Found) -> dict[int | None, float]:
     """Random weights of the first row's backbone, of which all were learned."""
     return next((scores["finetune"] for scores in found.random.values() if "finetune" in scores), {})
@@ -138,8 +142,8 @@ def notes(table: Table) -> list[str]:
 def ranks(table: Table, jobs: list[Job], known: Known) -> list[str]:
     """The rows of each protocol from best to worst; > where the next is worse beyond doubt, ≈ where it is not.
 
-    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. Rows of less than three seeds are
-    left out.
+    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. It need not for a row between two
+    that it tells apart, so each row is held to all below it. Rows of less than three seeds are left out.
     """
     told, found = [], find(table, jobs, known)
     for protocol in table.spec["protocols"]:
@@ -147,10 +151,14 @@ def ranks(table: Table, jobs: list[Job], known: Known) -> list[str]:
         order = sorted(own, key=lambda name: -mean(own[name].values()))
         if len(order) < 2:
             continue
-        line = order[0]
-        for better, worse in pairwise(order):
-            line += f" {'>' if differ(paired(own[better], own[worse])) else '≈'} {worse}"
-        told.append(f"{protocol}: {line}")
+        line, further = order[0], []
+        for place, better in enumerate(order[:-1], start=1):
+            worse = [name for name in order[place:] if differ(paired(own[better], own[name]))]
+            line += f" {'>' if order[place] in worse else '≈'} {order[place]}"
+            if beyond := [name for name in worse if name != order[place]]:
+                tail = len(beyond) > 2 and beyond == order[-len(beyond) :]
+                further.append(f"{better} > {f'{beyond[0]} and all below' if tail else ', '.join(beyond)}")
+        told.append("; also ".join([f"{protocol}: {line}", *further]))
     return told
 
 

@@ -12,6 +12,7 @@ USAGE = """usage: ssl-lab dashboard ENTITY[/PROJECT]
 
   Makes a saved view of the runs in a W&B project (ssl_lab unless said otherwise): methods over their seeds, health,
   accuracy against cost. Push offline runs first (ssl-lab sync), and log in (wandb login, or WANDB_API_KEY).
+  Accuracy is that of the probe while training: runs with probe=none, as those of the tables, have none there.
   Without an account: python -m ssl_lab.report 'runs=outputs/<experiment>/*' draws the same on a page of its own.
   Needs wandb-workspaces: pip install 'ssl_lab[dashboards]'.
 """

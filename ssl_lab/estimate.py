@@ -12,24 +12,30 @@ from ssl_lab import hardware
 from ssl_lab.build import build
 from ssl_lab.data import ImageData
 from ssl_lab.draws import Draws
+from ssl_lab.hardware import Hardware
 from ssl_lab.methods import Method, flops_per_image
 
 ROWS, STEPS = 32, 3  # images of a step, and how many are timed after one that warms up
+PIXELS = 8 * 256**2  # of a step on a CPU: a few large images keep it busy
 UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
 
 
 def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> float | None:
-    """Of a training run on its share of this machine; None where its length cannot be told.
+    """Of a training run on its share of this machine, on one of its devices; None where its length cannot be told.
 
     A few steps of a small batch of noise are timed, without data, loader or logs, and without what else runs then.
     images: of an epoch, where the data is not at hand. at_once: runs that share the cores.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
     method: Method = build(config["method"], preprocessing=UNITS, seed=0)
+    keys = ("accelerator", "precision", "memory_format")  # no devices: what shares a batch cannot be told from one
+    picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
     side, rows = config["data"]["store_size"], min(ROWS, config["data"]["batch_size"])
+    if picked.accelerator == "cpu":
+        rows = min(rows, max(1, PIXELS // side**2))
     noise = torch.randint(0, 256, (max(rows, method.fewest_rows), 3, side, side), dtype=torch.uint8)
     total = images_seen(config, method, noise, images)
-    return None if total is None else total * step_seconds(config, method, noise) / len(noise)
+    return None if total is None else total * step_seconds(picked, method, noise) / len(noise)
 
 
 def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, images: int | None) -> float | None:
@@ -54,10 +60,8 @@ def epoch(node: Mapping[str, Any]) -> int | None:
     return len(data.pretrain)
 
 
-def step_seconds(config: Mapping[str, Any], method: Method, noise: torch.Tensor) -> float:
+def step_seconds(picked: Hardware, method: Method, noise: torch.Tensor) -> float:
     """Median of a few steps, forward and backward, in the precision that this machine picks."""
-    keys = ("accelerator", "devices", "precision", "memory_format")
-    picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
     method.to(picked.device)
     if picked.memory_format == "channels_last":
         method.to(memory_format=torch.channels_last)

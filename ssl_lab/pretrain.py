@@ -156,7 +156,7 @@ def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
 
 
 def keep_record(trainer: Trainer, folder: RunFolder) -> None:
-    """The record, the configuration and every logged figure as an artifact of W&B's run."""
+    """The record, the configuration and every logged figure as an artifact of W&B's run; evaluations come after it."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             artifact = wandb.Artifact(f"{folder.path.name}-record", type="record")

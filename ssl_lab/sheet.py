@@ -3,12 +3,7 @@
 import csv
 from pathlib import Path
 
-from ssl_lab.cells import Cells
-
-
-def columns_of(lines: list[Cells]) -> list[str]:
-    """The columns of all rows, in the order in which they first come."""
-    return list(dict.fromkeys(name for line in lines for name in line))
+from ssl_lab.cells import Cells, columns_of
 
 
 def markdown(lines: list[Cells]) -> str:

@@ -184,6 +184,8 @@ class Search:
 
 def suggest(trial: Any, key: str, choices: list[str] | Range) -> Any:
     """A value out of a list or a range."""
+    if isinstance(choices, Range) and isinstance(choices.low, int):
+        return trial.suggest_int(key, choices.low, choices.high, log=choices.log)
     if isinstance(choices, Range):
         return trial.suggest_float(key, choices.low, choices.high, log=choices.log)
     return trial.suggest_categorical(key, choices)

@@ -12,6 +12,8 @@ USAGE = """usage: ssl-lab sync [FOLDER …]
 
   Pushes every run that W&B wrote offline below these folders (outputs when none is given), by `wandb sync`; what it has
   pushed before is left out. Log in first: `wandb login`, or WANDB_API_KEY.
+  A run brings what it logged, with run.json, config.yaml and metrics.jsonl as its artifact. What `evaluate` measures
+  afterwards stays here, in results.jsonl of the run's folder: `ssl-lab report` and `ssl-lab table` show it.
 """
 
 
@@ -30,7 +32,10 @@ def main(words: Sequence[str]) -> None:
     if not runs:
         raise ConfigError([f"{folders[0]}: no offline run below; a run writes one unless logger=none"])
     if waiting:
-        done = subprocess.run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], check=False)
+        line = [sys.executable, "-m", "wandb", "sync", *map(str, waiting)]
+        if any(marks(run) for run in waiting):  # pushed in part: W&B would skip it by its mark
+            line.append("--include-synced")
+        done = subprocess.run(line, check=False)
         raise SystemExit(done.returncode)
 
 
@@ -41,8 +46,13 @@ def offline_runs(folder: Path) -> list[Path]:
 
 def pushed(run: Path) -> bool:
     """Whether `wandb sync` has left its mark, and nothing was written since."""
-    marks = [mark.stat().st_mtime for mark in run.glob("*.wandb.synced")]
-    return bool(marks) and all(log.stat().st_mtime <= max(marks) for log in run.glob("*.wandb"))
+    times = [mark.stat().st_mtime for mark in marks(run)]
+    return bool(times) and all(log.stat().st_mtime <= max(times) for log in run.glob("*.wandb"))
+
+
+def marks(run: Path) -> list[Path]:
+    """What `wandb sync` leaves beside a file that it has pushed."""
+    return list(run.glob("*.wandb.synced"))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.cells import Cells, against, beside, notes, ranks, rows
+from ssl_lab.cells import Cells, against, beside, notes, published, ranks, rows
 from ssl_lab.config import ConfigError, check, near
 from ssl_lab.known import Job, Known, Table, about, lacking
-from ssl_lab.pages import runs_page
+from ssl_lab.pages import runs_page, table_page
 from ssl_lab.records import asked_of, baseline_results, duration, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.say import say
 from ssl_lab.schemas import TableRow, TableSpec
@@ -49,10 +49,13 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         say("\n".join([f"Made anew, beside {name}.jsonl and its 95 % intervals over images:", *compared]))
         code = code or int(outside > 0)
     write(out / "tables" / name, lines, f"{text}\n")
+    page = out / "tables" / f"{name}.html"
+    page.write_text(table_page(table, lines, remarks(table, jobs, known), jobs, known))
+    say(f"\n{page}: the same to look at, and accuracy against cost; open it in a browser")
     if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
-        page = out / "tables" / f"{name}.html"
+        page = page.with_name(f"{name}-runs.html")
         page.write_text(runs_page(folders, page))
-        say(f"\n{page}: the runs that were made here; open it in a browser")
+        say(f"{page}: the runs that were made here, with their curves")
     if config["save"]:
         whole = Table(*read_spec(config["name"], None, folder), table.split)
         every = jobs_of(whole.spec, whole.spec["seeds"], folder)
@@ -62,14 +65,20 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
 
 
 def told(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> str:
-    """A table's rows, and below: how they were measured, which differ, where published figures come from."""
-    parts = [f"{table.spec['title']}; {table.split} split", markdown(lines)]
+    """A table's rows, and what is to be said below them."""
+    return "\n\n".join([f"{table.spec['title']}; {table.split} split", markdown(lines), *remarks(table, jobs, known)])
+
+
+def remarks(table: Table, jobs: list[Job], known: Known) -> list[str]:
+    """How the rows were measured, which differ, where published figures come from."""
+    parts = []
     for protocol, asked in table.asked.items():
         parts.append(f"- {protocol}: {', '.join(f'{key} {value}' for key, value in asked.items())}")
     if ranked := ranks(table, jobs, known):
         differ = "> where the next row is worse by the 95 % interval of the paired difference over seeds"
-        parts += [f"From best to worst; {differ}, ≈ where that is not told apart:", *ranked]
-    return "\n\n".join([*parts, *notes(table)])
+        further = '≈ where that is not told apart; "also" names rows further down that are worse by it'
+        parts += [f"From best to worst; {differ}, {further}:", *ranked]
+    return [*parts, *notes(table)]
 
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
@@ -102,6 +111,13 @@ def read_spec(
         spec["rows"] |= combinations(spec.get("sweep") or {})
         spec["rows"] = {name: row if isinstance(row, Mapping) else {"train": row} for name, row in spec["rows"].items()}
         problems += [f"rows.{name}.{problem}" for name, row in spec["rows"].items() for problem in check(row, TableRow)]
+    if not problems:
+        problems += [
+            f"rows.{row}.published.{protocol}: no protocol of this row; {near(protocol, protocols_of(row, spec))}"
+            for row, given in published(spec).items()
+            for protocol in given
+            if protocol not in protocols_of(row, spec)
+        ]
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     there = list(spec["rows"])
@@ -156,16 +172,16 @@ def jobs_of(
     return jobs
 
 
-def protocols_of(job: Job, spec: Mapping[str, Any]) -> list[str]:
-    """What a run is measured under: the first row's fine-tuning stands beside what is supervised from scratch."""
-    tuned = spec.get("supervised") and job.row == next(iter(spec["rows"]))
-    return [*spec["protocols"], *(spec["rows"][job.row].get("also") or []), *(["finetune"] if tuned else [])]
+def protocols_of(row: str, spec: Mapping[str, Any]) -> list[str]:
+    """What its runs are measured under: the first row's fine-tuning stands beside what is supervised from scratch."""
+    tuned = spec.get("supervised") and row == next(iter(spec["rows"]))
+    return [*spec["protocols"], *(spec["rows"][row].get("also") or []), *(["finetune"] if tuned else [])]
 
 
 def wanting(job: Job, known: Known, table: Table) -> bool:
     """Whether a run is still to be made or to be measured."""
     run = known.run(job, table)
-    return run is None or bool(lacking(run, protocols_of(job, table.spec), known, table))
+    return run is None or bool(lacking(run, protocols_of(job.row, table.spec), known, table))
 
 
 def collect(out: Path, elsewhere: Known, jobs: list[Job]) -> tuple[dict[Path, dict[str, Any]], Known]:
@@ -208,7 +224,9 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         total, unknown = total + (took or 0.0), unknown + (took is None)
         say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
     if total:
-        say(f"about {duration(total / at_once)} of training, {at_once} at a time, and then evaluation")
+        say(f"about {duration(total / at_once)} of training, {at_once} at a time; evaluation comes on top")
+        if any(job.config["trainer"]["devices"] != 1 for job in jobs):
+            say("told for one of this machine's devices, where the runs share their batches among several")
     if unknown:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
@@ -227,7 +245,7 @@ def make(jobs: list[Job], table: Table, config: Mapping[str, Any], slots: Slots,
             yield [*run, *asked]
             for protocol in spec["rows"][job.row].get("also") or []:
                 yield [*run, f"protocol={protocol}"]
-            if "finetune" in protocols_of(job, spec):
+            if "finetune" in protocols_of(job.row, spec):
                 yield [*run, "protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]
 
         return each

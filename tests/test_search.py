@@ -5,13 +5,14 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import TINY, Command
 
 from ssl_lab import study
 from ssl_lab.arguments import Range, axis, is_swept
 from ssl_lab.config import ConfigError
-from ssl_lab.search import main
+from ssl_lab.search import main, planned
 
 
 def test_axes_are_lists_and_ranges() -> None:
@@ -24,6 +25,20 @@ def test_axes_are_lists_and_ranges() -> None:
     for wrong in ("x=interval(0.5,0.1)", "x=tag(log, interval(0,1))"):
         with pytest.raises(ConfigError, match="a range goes up"):
             axis(wrong)
+
+
+def test_a_range_between_whole_numbers_is_of_whole_numbers_where_the_key_is() -> None:
+    words = ["data.batch_size=tag(log, interval(32,256))", "method.optim.lr=interval(0,1)", "seed=interval(1,3)"]
+    axes = planned([*TINY[:-1], *words])[2]
+    kinds = {
+        key: (type(choices.low), type(choices.high)) for key, choices in axes.items() if isinstance(choices, Range)
+    }
+    assert kinds == {"data.batch_size": (int, int), "method.optim.lr": (float, float), "seed": (int, int)}
+    trial = optuna.trial.FixedTrial({"data.batch_size": 64, "method.optim.lr": 0.25})
+    assert isinstance(study.suggest(trial, "data.batch_size", axes["data.batch_size"]), int)
+    assert study.suggest(trial, "method.optim.lr", axes["method.optim.lr"]) == 0.25
+    with pytest.raises(ConfigError, match=r"data\.batch_size=32\.5: must be a whole number"):
+        planned(["data.batch_size=interval(32.5,64)"])
 
 
 def test_what_cannot_be_searched_is_said() -> None:

@@ -1,5 +1,6 @@
 """What only minutes of training can show."""
 
+import re
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -34,12 +35,28 @@ def test_simclr_beats_random_weights_on_photos(process: Command, tmp_path: Path)
 
 
 def smoke_rows() -> list[tuple[str, str]]:
-    """Every row of every table that is not yet run here; of a sweep the first."""
+    """Every row of every table; of a sweep the first."""
     found = []
-    for table in ("cifar10-short", "tiny20-cpu", "cifar10", "cifar100", "imagenet100", "imagenet", "ablation-simclr"):
+    for table in cli.options()["table"]:
         spec, _ = read_spec(table)
         found += [(table, row) for row in (list(spec["rows"])[:1] if spec.get("sweep") else spec["rows"])]
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("table", "row"), smoke_rows())
+def test_every_row_of_every_table_is_planned(
+    table: str, row: str, process: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a time, without its data, and for processes that share a batch where there is no GPU."""
+    monkeypatch.setenv("SSL_LAB_DATA", str(tmp_path))
+    words = [f'rows=["{row}"]', "seeds=[0]", "anew=true", "words=[trainer=ddp]"]
+    done = process("table", f"name={table}", "--plan", *words, timeout=800)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("  train  ")]
+    assert re.search(r": (\d+ (h|min|s) ?)+$", line), line
+    assert "one of this machine's devices" in done.stdout
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,29 @@ def test_only_what_was_not_pushed_is_handed_on(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SystemExit) as left:
         sync.main([str(tmp_path), str(tmp_path / "train")])
     assert left.value.code == 3
-    assert [line[2:] for line in lines] == [["wandb", "sync", str(waiting), str(longer)]]
+    assert [line[2:] for line in lines] == [["wandb", "sync", str(waiting), str(longer), "--include-synced"]]
+    (longer / "run-3.wandb.synced").unlink()
+    with pytest.raises(SystemExit):
+        sync.main([str(tmp_path)])
+    assert lines[1][2:] == ["wandb", "sync", str(waiting), str(longer)]
     for given in (waiting, waiting.parent):
         assert next(iter(sync.offline_runs(given))).parent == waiting.parent
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_wandb_takes_what_it_is_handed(tmp_path: Path) -> None:
+    """Its own command, which is asked to list: a run that was pushed in part is among them."""
+    longer = make(tmp_path, "20260101_000000-abcdefgh", pushed=True)
+    line = [sys.executable, "-m", "wandb", "sync", "--dry-run", str(longer)]
+    found = [
+        subprocess.run([*line, *more], capture_output=True, text=True, check=True, timeout=60)
+        for more in ([], ["--include-synced"])
+    ]
+    assert ["Would sync 1 run" in one.stdout + one.stderr for one in found] == [False, True]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sync.main(["--help"])
+    assert "results.jsonl" in capsys.readouterr().out  # what is not pushed
     with pytest.raises(ConfigError, match="no such folder"):
         sync.main([str(tmp_path / "none")])
     with pytest.raises(ConfigError, match="no offline run below"):

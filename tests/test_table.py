@@ -1,11 +1,13 @@
 """Tables: the runs they need are made once, and their cells say what was measured."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ from conftest import ROOT, TINY, Command
 from ssl_lab import cli, estimate
 from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
-from ssl_lab.known import Known, Table, lacking
+from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, find_run, read_ledger, same_run
 from ssl_lab.sheet import latex, markdown
 from ssl_lab.tabulate import collect, combinations, jobs_of, read_known, read_spec
@@ -115,6 +117,29 @@ def test_rows_are_told_apart_by_paired_differences() -> None:
     assert differ([0.1, 0.11, 0.12])
 
 
+def ranked(**figures: tuple[float, ...]) -> list[str]:
+    """The ranks of rows with these figures at seeds 0, 1, …"""
+    data = {"name": "digits", "fingerprint": "x"}
+    line = {"protocol": "knn", "split": "val", "name": "", "asked": ASKED, "data": data}
+    jobs, runs = [], []
+    for name, scores in figures.items():
+        for seed, score in enumerate(scores):
+            jobs.append(Job(name, seed, [], {"method": name, "seed": seed, "data": {}, "trainer": {}}))
+            runs.append({"config": jobs[-1].config, "data": data, "results": [line | {"figures": {"top1": score}}]})
+    return ranks(table(rows={name: {"train": []} for name in figures}), jobs, Known(runs, []))
+
+
+def test_rows_that_are_no_neighbours_are_told_apart_too() -> None:
+    """A over B by 1, 5, 3 and B over C by 5, 1, 3 points, neither beyond doubt; A over C by 6 at every seed."""
+    a, b, c = (0.5, 0.6, 0.7), (0.49, 0.55, 0.67), (0.44, 0.54, 0.64)
+    assert ranked(A=a, B=b, C=c, D=(0.1, 0.9, 0.2)) == ["knn: A ≈ B ≈ C ≈ D; also A > C"]
+    assert ranked(A=a, B=b, C=c[:2], D=(0.2, 0.3, 0.4)) == ["knn: A ≈ B > D; also A > D"]
+    low, lower = (0.2, 0.3, 0.4), (0.1, 0.2, 0.3)
+    assert ranked(A=a, B=b, C=c, D=low, E=lower) == [
+        "knn: A ≈ B ≈ C > D > E; also A > C and all below; also B > D, E; also C > E"
+    ]
+
+
 def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
     jobs = jobs_of(spec(), [0, 1])
     here, kept = (known({("SimCLR", 0): first, ("Rotation", 1): 0.4}, {}) for first in (0.62, 0.6))
@@ -126,6 +151,21 @@ def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
         "Rotation, seed 1, knn: 40.0 here, 40.0 kept",
     ]
     assert against(table("test"), jobs, here, kept) == ([], 0)
+
+
+def test_a_page_of_a_table_needs_no_run_made_here(command: Command, tmp_path: Path) -> None:
+    """Of what is kept with the code alone."""
+    shown = command("table", "name=cifar10-cpu", "train=false", "seeds=[0]")
+    assert shown.returncode == 0, shown.stderr
+    page = (tmp_path / "outputs" / "tables" / "cifar10-cpu.html").read_text()
+    charts = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["cost"]
+    assert {(one["title"], one["x"]) for one in charts} == {
+        (f"{protocol} %", unit) for protocol in ("logistic", "knn") for unit in ("FLOPs", "views")
+    }
+    assert {"name": "SimCLR", "points": [[pytest.approx(1.5e14, rel=0.01), ANY]]} in charts[0]["series"]
+    assert "<td>kmeans features</td>" in page
+    assert "<p>- knn: k 200" in page
+    assert not (tmp_path / "outputs" / "tables" / "cifar10-cpu-runs.html").exists()
 
 
 def test_latex_has_a_line_a_row() -> None:
@@ -245,6 +285,15 @@ def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ConfigError, match=said):
             read_spec(str(file))
+    rows = {"A": {"train": [], "also": ["linear_moco"]}, "B": {"train": []}}
+    for row, printed, said in (
+        ("A", "lineer_moco", "did you mean linear_moco"),
+        ("B", "linear_moco", "there is: knn"),  # what is measured of another row alone
+    ):
+        wrong = {row: rows[row] | {"published": {printed: {"value": 1.0, "source": "x"}}}}
+        file.write_text(yaml.safe_dump(spec(rows=rows | wrong)))
+        with pytest.raises(ConfigError, match=rf"rows\.{row}\.published\.{printed}: no protocol of this row; {said}"):
+            read_spec(str(file))
     file.write_text(yaml.safe_dump(spec(protocols=["knnn"])))
     with pytest.raises(ConfigError, match="knn"):
         read_spec(str(file))
@@ -267,17 +316,19 @@ def test_every_row_of_every_table_composes(name: str) -> None:
 
 def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows={"SimCLR": ["method=simclr"]})))
-    planned = process("table", "name=mine.yaml", "--plan")
+    planned = process("cli", "table", "name=mine.yaml", "--plan", "words=[trainer=ddp]")  # as `ssl-lab table`
     assert "1 of them to make" in planned.stdout, planned.stderr
+    assert "evaluation comes on top\ntold for one of this machine's devices" in planned.stdout
     assert not (tmp_path / "outputs").exists()
     made = process("table", "name=mine.yaml", "save=kept")
     assert "SimCLR, seed 0: done" in made.stdout, made.stderr
     row = next(line for line in made.stdout.splitlines() if line.startswith("| SimCLR"))
     assert "+" in row or "-" in row
     assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
-    for suffix in ("csv", "tex", "html"):
-        assert (tmp_path / "outputs" / "tables" / f"mine.{suffix}").stat().st_size > 0
-    assert "0 of them to make" in process("table", "name=mine.yaml", "--plan").stdout
+    for file in ("mine.csv", "mine.tex", "mine.html", "mine-runs.html"):
+        assert (tmp_path / "outputs" / "tables" / file).stat().st_size > 0
+    again = process("table", "name=mine.yaml", "--plan").stdout
+    assert ("0 of them to make" in again, "told for one" in again) == (True, False)
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
