@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ssl_lab.records import same_run
+from ssl_lab.records import same_images, same_run
 
 
 class Job(NamedTuple):
@@ -53,6 +53,15 @@ class Known(NamedTuple):
         """The run of a job; where there are several, the one that most is known of, and of these the last."""
         found = [run for run in self.runs if same_run(run["config"], job.config)]
         return max(reversed(found), key=lambda run: len(lines_of(run, table)), default=None)
+
+    def baselines_of(self, job: Job, table: Table) -> list[str]:
+        """Baselines that stand already beside a run of this job, made or not: another run saw the same data."""
+        alike = (run["data"] for run in self.runs if same_images(run["config"], job.config))
+        if (data := next(alike, None)) is None:
+            return []
+        found = self.beside({"data": data, "config": job.config}, table)
+        protocols = table.spec["protocols"]
+        return [name for name in table.baselines if all((name, protocol) in found for protocol in protocols)]
 
     def beside(self, run: Mapping[str, Any], table: Table) -> dict[tuple[str, str], dict[str, Any]]:
         """The evaluations of baselines that belong beside a run, by name and protocol."""

@@ -39,7 +39,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         return
     code = 0
     if config["train"] and missing:
-        code = make(missing, table, config, slots, folder)
+        code = make(missing, table, known, config, slots, folder)
         here, known = collect(out, elsewhere, jobs)
     lines = rows(table, jobs, known)
     text = told(table, lines, jobs, known)
@@ -231,18 +231,21 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
 
-def make(jobs: list[Job], table: Table, config: Mapping[str, Any], slots: Slots, folder: Path | None) -> int:
+def make(
+    jobs: list[Job], table: Table, known: Known, config: Mapping[str, Any], slots: Slots, folder: Path | None
+) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
     spec = table.spec
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
     own = [] if folder is None else [f"--config-dir={folder}"]
-    asked = [f"protocol=[{','.join(spec['protocols'])}]", f"baselines=[{','.join(spec['baselines'])}]"]
-    asked += spec.get("evaluation") or []
+    asked = [f"protocol=[{','.join(spec['protocols'])}]", *(spec.get("evaluation") or [])]
 
     def evaluations(job: Job) -> Callable[[Path], Iterator[list[str]]]:
         def each(log: Path) -> Iterator[list[str]]:
             run = ["evaluate", *own, f"run={folder_named(log)}", f"split={table.split}", *places]
-            yield [*run, *asked]
+            there = known.baselines_of(job, table)
+            missing = [name for name in spec["baselines"] if name.replace("_", " ") not in there]
+            yield [*run, *asked, f"baselines=[{','.join(missing)}]"]
             for protocol in spec["rows"][job.row].get("also") or []:
                 yield [*run, f"protocol={protocol}"]
             if "finetune" in protocols_of(job.row, spec):

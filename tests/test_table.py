@@ -75,6 +75,18 @@ def test_cells_are_means_and_paired_intervals_over_seeds() -> None:
     assert markdown(lines).splitlines()[0].startswith("| method | knn % | knn over random |")
 
 
+def test_baselines_that_stand_beside_a_run_of_the_same_images_are_not_measured_again() -> None:
+    found = known({("SimCLR", 0): 0.5}, {0: 0.3, 1: 0.3})
+    other = {job.seed: job for job in jobs_of(spec(), [0, 1, 2]) if job.row == "Rotation"}  # none of them made
+    assert [found.baselines_of(other[seed], table()) for seed in range(3)] == [["random weights"]] * 2 + [[]]
+    several = table(protocols=["knn", "logistic"])
+    assert found.baselines_of(other[0], several) == []
+    (wider,) = jobs_of(spec(shared=[*SHARED, "method.backbone.widths=[8,16]"]), [0])[:1]
+    assert found.baselines_of(wider, table()) == []
+    (larger,) = jobs_of(spec(shared=[*SHARED, "data.store_size=16"]), [0])[:1]
+    assert found.baselines_of(larger, table()) == []
+
+
 def test_spread_and_interval_of_nothing_are_empty() -> None:
     assert (spread({}), interval([]), interval([0.1])) == ("", "", "+10.0")
 

@@ -4,7 +4,15 @@ from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_
 from ssl_lab.records.encoder_file import digest_of, load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.interrupt import Interrupted
-from ssl_lab.records.ledger import baseline_results, identity, read_ledger, same_run, summaries, write_ledger
+from ssl_lab.records.ledger import (
+    baseline_results,
+    identity,
+    read_ledger,
+    same_images,
+    same_run,
+    summaries,
+    write_ledger,
+)
 from ssl_lab.records.metrics import MetricsLog, StepMetrics, read_metrics
 from ssl_lab.records.previews import Answers, Neighbours, ViewsShown
 from ssl_lab.records.progress import Progress, duration
@@ -56,6 +64,7 @@ __all__ = [
     "results_table",
     "run_folders",
     "same_evaluation",
+    "same_images",
     "same_run",
     "save_encoder",
     "summaries",

@@ -33,8 +33,19 @@ def same_run(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
     Nor does where files lie, but for the folder of the images where both tell it: a ledger does not.
     """
-    roots = (config["data"].get("root"), other["data"].get("root"))
-    return identity(config) == identity(other) and (None in roots or roots[0] == roots[1])
+    return identity(config) == identity(other) and same_root(config["data"], other["data"])
+
+
+def same_images(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two resolved configurations ask for the same images in the same roles; in what batches does not count."""
+    one, two = (_without(given["data"], (*_PLACES, "root", "batch_size")) for given in (config, other))
+    return one == two and same_root(config["data"], other["data"])
+
+
+def same_root(data: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the folder of the images is the same, where both tell it."""
+    roots = (data.get("root"), other.get("root"))
+    return None in roots or roots[0] == roots[1]
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
