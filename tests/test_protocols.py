@@ -142,6 +142,18 @@ def test_what_lies_outside_the_subsets_changes_nothing(protocol: str) -> None:
     assert measured(spoiled) == measured(clean)
 
 
+def test_the_rate_of_fine_tuning_is_chosen_by_cross_validation_inside_the_subset() -> None:
+    torch.manual_seed(0)
+    s = subject(Encoder(ResNet(width=0.125)).eval())
+    found = finetune(s, rates=[1e-5, 0.05], epochs=4, batch_size=8, amount=8, folds=4)
+    assert found.figures["rate"] == 0.05
+    assert (found.settings["held_out"], found.settings["fitted_on"]) == ("cross-validation in 4 folds", 24)
+    held_out = finetune(s, rates=[1e-5, 0.05], epochs=4, batch_size=8, amount=8)
+    assert (held_out.settings["held_out"], held_out.settings["fitted_on"]) == ("a fifth of the subset", 18)
+    lone = finetune(s, rates=[0.05], epochs=1, batch_size=8, amount=1, folds=4)
+    assert lone.settings["held_out"] == "the subset itself"
+
+
 CHOOSING = {
     "logistic": lambda s: logistic(s, penalties=[1e-4, 1.0]),
     "linear": lambda s: linear(s, rates=[1e-4, 0.03], epochs=2, batch_size=16),

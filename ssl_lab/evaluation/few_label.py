@@ -90,6 +90,18 @@ def subset(labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int
     return torch.from_numpy(np.sort(np.concatenate(chosen))).to(labels.device)
 
 
+def stratified(y: Int[Tensor, " n"], num_classes: int, folds: int) -> Int[Tensor, " n"] | None:
+    """The fold of each row, every class in all of them, so fewer where one is rare; None where one has a single row."""
+    folds = min(folds, int(torch.bincount(y, minlength=num_classes).min()))
+    if folds < 2:
+        return None
+    fold = torch.zeros_like(y)
+    for k in range(num_classes):
+        rows = (y == k).nonzero()[:, 0]
+        fold[rows] = torch.arange(len(rows), device=y.device) % folds
+    return fold
+
+
 def cross_validated(
     x: Float[Tensor, "n d"],
     y: Int[Tensor, " n"],
@@ -99,15 +111,11 @@ def cross_validated(
     max_iterations: int,
 ) -> float:
     """The penalty with the best accuracy over stratified folds; ties go to the larger. LONE where a class has one."""
-    folds = min(folds, int(torch.bincount(y, minlength=num_classes).min()))
-    if folds < 2:
+    fold = stratified(y, num_classes, folds)
+    if fold is None:
         return LONE
-    fold = torch.zeros_like(y)
-    for k in range(num_classes):
-        rows = (y == k).nonzero()[:, 0]
-        fold[rows] = torch.arange(len(rows), device=y.device) % folds
     right = dict.fromkeys(sorted(penalties, reverse=True), 0.0)
-    for held in range(folds):
+    for held in range(int(fold.max()) + 1):
         inside = fold != held
         start = None
         for penalty in right:

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ssl_lab.evaluation.few_label import over_draws, subset
+from ssl_lab.evaluation.few_label import over_draws, stratified, subset
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Few, LabelledImages, NotApplicable, Subject, extract
 from ssl_lab.evaluation.training import (
@@ -23,6 +23,7 @@ from ssl_lab.evaluation.training import (
     descend,
     features,
     groups,
+    no_rates,
     side,
     tuned,
 )
@@ -57,6 +58,7 @@ def finetune(
     amount: float | None = None,
     draw: int = 0,
     draws: int = 1,
+    folds: int = 1,
     min_steps: int = 0,
     seed: int = 0,
 ) -> Result:
@@ -66,8 +68,9 @@ def finetune(
     factor on the rate for the new layer. layer_decay: factor on the rate from each part of the backbone to the one
     below. amount: of the labels: null for all, below 1 a share, from 1 on a number a class (as the subsets of
     `few_label`, from number `draw` on `draws` of them; figures are then means over these, with their deviation); the
-    rate is chosen on a fifth of the subset. min_steps: updates below which there are more epochs instead, since few
-    labels make short ones. NotApplicable without weights.
+    rate is chosen on a fifth of the subset. folds: of each subset, where more than one: the rate is then chosen by
+    cross-validation inside it, and its network learns from all of it. min_steps: updates below which there are more
+    epochs instead, since few labels make short ones. NotApplicable without weights.
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
@@ -78,7 +81,12 @@ def finetune(
     for number in range(draw, draw + (draws if amount is not None else 1)):
         fit, held, chosen_on = divide(subject, amount, number, seed)
         recipe = recipe._replace(epochs=max(epochs, math.ceil(min_steps / max(1, len(fit) // batch_size))))
-        best = tuned_on(subject, fit, held, rates, recipe, (head_rate, layer_decay))
+        if amount is not None and folds > 1 and (parts := Parts.of(subject, amount, number, folds)):
+            fit = held = parts.few.subset(parts.few.rows)
+            chosen_on = f"cross-validation in {parts.folds} folds"
+            best = parts.tuned(subject, rates, recipe, (head_rate, layer_decay))
+        else:
+            best = tuned_on(subject, fit, held, rates, recipe, (head_rate, layer_decay))
         found.append(scores(predicted(best.network, sets.test, subject), labels, num_classes))
         found[-1] |= {"rate": best.rate, "select_top1": best.score}
     settings = {"rates": list(rates), **recipe._asdict(), "head_rate": head_rate, "layer_decay": layer_decay}
@@ -106,6 +114,44 @@ def tuned_on(
         lambda rate: trained(subject, fit, recipe, (rate, *factors)),
         lambda network: float((predicted(network, held, subject) == labels).float().mean()),
     )
+
+
+class Parts(NamedTuple):
+    """A subset of the labels in folds."""
+
+    few: Few
+    fold: Int[Tensor, " m"]  # of each of its rows
+
+    @classmethod
+    def of(cls, subject: Subject, amount: float, draw: int, folds: int) -> "Parts | None":
+        """The subset number `draw`; None where a class has a single label, which cannot be divided."""
+        train, count = subject.sets.train, len(subject.sets.classes)
+        few = Few(train, subset(subject.labels(train).cpu(), count, amount, draw))
+        fold = stratified(few.labels(few.rows), count, folds)
+        return None if fold is None else cls(few, fold)
+
+    @property
+    def folds(self) -> int:
+        """How many there are."""
+        return int(self.fold.max()) + 1
+
+    def tuned(self, subject: Subject, rates: Sequence[float], recipe: Recipe, factors: tuple[float, float]) -> Tuned:
+        """What the rate that does best over the folds makes of the whole subset; factors: as of `tuned_on`."""
+
+        def score(rate: float) -> float:
+            right = 0
+            for number in range(self.folds):
+                inside = self.fold != number
+                kept, held = (self.few.subset(self.few.rows[part]) for part in (inside, ~inside))
+                network = trained(subject, kept, recipe, (rate, *factors))
+                right += int((predicted(network, held, subject) == subject.labels(held)).sum())
+            return right / len(self.fold)
+
+        if not rates:
+            raise no_rates("finetune")
+        found = {rate: score(rate) for rate in rates}
+        best = max(found, key=lambda rate: found[rate])
+        return Tuned(trained(subject, self.few.subset(self.few.rows), recipe, (best, *factors)), best, found[best])
 
 
 def predicted(network: Classifier, images: LabelledImages, subject: Subject) -> Int[Tensor, " n"]:
