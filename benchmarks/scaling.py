@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -66,12 +67,8 @@ class Pretended:
 @contextmanager
 def pretending(processes: int) -> Iterator[Pretended]:
     """Within, `ssl_lab.distributed` talks to a pretended group."""
-    real, pretended = vars(distributed)["dist"], Pretended(processes)
-    setattr(distributed, "dist", pretended)  # noqa: B010  # it has what is called of the module
-    try:
+    with patch.object(distributed, "dist", Pretended(processes)) as pretended:  # it has what is called of the module
         yield pretended
-    finally:
-        setattr(distributed, "dist", real)  # noqa: B010
 
 
 def count(name: str, processes: int) -> Sent:

@@ -15,6 +15,7 @@ from ssl_lab.data import ImageData
 from ssl_lab.evaluation import ColorStatistics, KMeansFeatures, RawPixels, Sets, recalibrated
 from ssl_lab.nn import Encoder
 from ssl_lab.records import RunFolder, digest_of, identity_hash, load_encoder, load_weights
+from ssl_lab.say import say
 
 TORCHVISION = re.compile(r"\w+_Weights\.\w+")  # its names of weights
 RECALIBRATION = {"num_images": 5000, "batch_size": 250}  # what batch norm's statistics are taken anew from
@@ -67,13 +68,13 @@ def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData, s
     if config["weights"] is not None:
         file = weights_file(config["weights"])
         match = load_weights(network, file, config["allow_partial"])
-        print(f"weights  {file}: {match.report}", flush=True)  # noqa: T201  # the command's own output
+        say(f"weights  {file}: {match.report}")
         name, made_by = (
             Path(config["weights"]).name,
             made_by | {"matched": match.report, "random": match.missing + match.misshapen},
         )
     preprocessing = data.preprocessing | units(backbone, config, network)
-    print(f"units    mean {preprocessing['mean']}, std {preprocessing['std']}", flush=True)  # noqa: T201  # the same
+    say(f"units    mean {preprocessing['mean']}, std {preprocessing['std']}")
     encoder = Encoder(network, **preprocessing).eval()
     digest = identity_hash({"weights": digest_of(network), **preprocessing})
     home = RunFolder(Path(config["paths"]["out"]) / "weights" / f"{Path(name).stem}-{data.source.name}-{digest}")

@@ -133,7 +133,7 @@ def test_what_lies_outside_the_subsets_changes_nothing(protocol: str) -> None:
     torch.manual_seed(0)
     encoder = Encoder(ResNet(width=0.125)).eval()
     clean, spoiled = subject(encoder), subject(encoder)
-    rows = torch.cat([subset(clean.sets.train.labels, 3, 6, draw) for draw in range(2)])  # type: ignore[arg-type]
+    rows = torch.cat([subset(clean.sets.train.labels, 3, 6, draw) for draw in range(2)])  # type: ignore[arg-type]  # they have labels
     outside = torch.ones(120, dtype=torch.bool)
     outside[rows] = False
     images: Any = spoiled.sets.train

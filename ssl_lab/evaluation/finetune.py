@@ -93,8 +93,8 @@ def finetune(
     settings |= {"amount": amount, "draw": draw, "fitted_on": len(fit), "chosen_on": len(held), "held_out": chosen_on}
     if len(found) == 1:
         return Result("finetune", found[0], settings)
-    told = over_draws(found)
-    figures = told | {"top1, std": told.pop("std"), "rates": [one["rate"] for one in found]}
+    figures = over_draws(found)
+    figures |= {"top1, std": figures.pop("std"), "rates": [one["rate"] for one in found]}
     return Result("finetune", figures, settings | {"draws": draws})
 
 
