@@ -35,7 +35,7 @@ class Images:
         raise NotImplementedError  # a set of images has it; nothing that is timed here calls it
 
 
-def measure(rounds: int = 3) -> list[Row]:
+def measure(rounds: int = 5) -> list[Row]:
     """kNN beside faiss in turn; the logistic probe; extraction beside the bare forward pass."""
     torch.manual_seed(0)
     centres = torch.randn(CLASSES, WIDTH)

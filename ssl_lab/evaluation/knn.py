@@ -1,6 +1,6 @@
 """Weighted nearest neighbours by cosine."""
 
-from functools import cached_property
+import warnings
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from ssl_lab.hardware import fast_bfloat16
 from ssl_lab.types import Result
 
 SPARE = 128  # candidates beyond k, so that few queries are in doubt
-PART = 32  # queries whose candidates are gathered at a time
+PART = 1 << 12  # rows whose rounding is measured at a time, in the processor's cache
 BLOCK = 1 << 16  # rows of a bank that are searched at a time, so that the memory beside it stays bounded
 
 
@@ -93,51 +93,46 @@ class Search:
     def __init__(self, bank: Float[Tensor, "m d"], k: int):
         self.bank, self.k = bank, k
         short = bank.device.type == "cpu" and bank.dtype == torch.float32 and fast_bfloat16("cpu")
-        self.rough = bank.bfloat16().T.contiguous() if short and len(bank) >= 64 * (k + SPARE) else None
+        self.rough = bank.bfloat16() if short and len(bank) >= 64 * (k + SPARE) else None
         if self.rough is not None:
-            self.length = float(self.rough.float().norm(dim=0).max())
-            self.error = float((self.rough.float() - bank.T).norm(dim=0).max())
+            parts = zip(bank.split(PART), self.rough.split(PART), strict=True)
+            self.error = max(float((part - rounded.float()).norm(dim=1).max()) for part, rounded in parts)
         self._held: dict[torch.dtype, Tensor] = {}  # used again: fresh memory would cost a fifth
-        self._taken: Tensor | None = None
 
     def __call__(self, queries: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
         """Products, largest first, and rows."""
         if self.rough is None:
-            return largest(self._products(queries, self._columns), self.k)
+            return largest(self._products(queries, self.bank), self.k)
         values, rows, sure = self._in_short(queries, self.rough)
         if not sure.all():
-            values[~sure], rows[~sure] = largest(self._products(queries[~sure], self._columns), self.k)
+            values[~sure], rows[~sure] = largest(self._products(queries[~sure], self.bank), self.k)
         if sure.float().mean() < 0.5:
             self.rough = None
         return values, rows
 
-    @cached_property
-    def _columns(self) -> Float[Tensor, "d m"]:
-        return self.bank.T.contiguous()
-
     def _in_short(self, queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rounded = queries.bfloat16()
         told, candidates = largest(self._products(rounded, bank), self.k + SPARE)
-        parts = zip(candidates.split(PART), queries.split(PART), strict=True)
-        exact = torch.cat([self._with_rows(part, rows) for rows, part in parts])
-        values, place = exact.topk(self.k, dim=1)
+        values, place = self._with_rows(queries, candidates).topk(self.k, dim=1)
         beyond = told[:, -1].float()  # nothing that was left out was told to be more
-        error = self.error + (queries - rounded.float()).norm(dim=1) * self.length
+        error = self.error + (queries - rounded.float()).norm(dim=1) * (1 + self.error)  # |b'| is 1 + error at most
         reach = beyond + beyond.abs() * 2**-8 + error + 1e-5  # 2^-8: the product itself was rounded; 1e-5: its sum
         return values, candidates.gather(1, place), values[:, -1] >= reach
 
     def _with_rows(self, queries: Tensor, rows: Tensor) -> Tensor:
-        """The products of each query with its own rows of the bank."""
-        size = rows.numel()
-        if self._taken is None or len(self._taken) < size:
-            self._taken = self.bank.new_empty(size, self.bank.shape[1])
-        taken = torch.index_select(self.bank, 0, rows.flatten(), out=self._taken[:size]).view(*rows.shape, -1)
-        return torch.bmm(queries[:, None], taken.transpose(1, 2))[:, 0]
+        """The products of each query with its own rows of the bank, which a sampled product reads where they lie."""
+        ends, asked = torch.arange(0, rows.numel() + 1, rows.shape[1]), torch.zeros(rows.numel())
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that such tensors are in beta
+            wanted = torch.sparse_csr_tensor(
+                ends, rows.flatten(), asked, (len(queries), len(self.bank)), check_invariants=False
+            )
+        products: Tensor = torch.sparse.sampled_addmm(wanted, queries, self.bank.T, beta=0).values()
+        return products.view_as(rows)
 
-    def _products(self, queries: Tensor, columns: Tensor) -> Tensor:
+    def _products(self, queries: Tensor, bank: Tensor) -> Tensor:
         if queries.dtype not in self._held or len(self._held[queries.dtype]) < len(queries):
-            self._held[queries.dtype] = columns.new_empty(len(queries), columns.shape[1])
-        return torch.mm(queries, columns, out=self._held[queries.dtype][: len(queries)])
+            self._held[queries.dtype] = bank.new_empty(len(queries), len(bank))
+        return torch.mm(queries, bank.T, out=self._held[queries.dtype][: len(queries)])
 
 
 def largest(
@@ -152,10 +147,10 @@ def largest(
     groups = m // group
     if groups <= k:
         return torch.topk(table, k, dim=1)
-    maxima = table[:, : groups * group].view(n, group, groups).amax(1)  # group g holds columns g, g + groups, …
-    chosen = maxima.topk(k, dim=1, sorted=False).indices
-    inside = (chosen[:, None] + groups * torch.arange(group, device=table.device)[:, None]).flatten(1)
-    beyond = torch.arange(groups * group, m, device=table.device).expand(n, -1)  # what fills no group
-    candidates = torch.cat([inside, beyond], 1)
-    values, places = table.gather(1, candidates).topk(k, dim=1)
-    return values, candidates.gather(1, places)
+    whole = group * groups
+    grouped = table[:, :whole].view(n, group, groups)  # group g holds columns g, g + groups, …
+    chosen = grouped.amax(1).topk(k, dim=1, sorted=False).indices
+    inside = grouped.gather(2, chosen[:, None].expand(-1, group, -1)).flatten(1)
+    values, places = torch.cat([inside, table[:, whole:]], 1).topk(k, dim=1)  # with what fills no group
+    columns = chosen.gather(1, places % k) + groups * (places // k)
+    return values, torch.where(places < group * k, columns, places - group * k + whole)
