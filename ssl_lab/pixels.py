@@ -29,7 +29,7 @@ def normalize(
         )
     centre = torch.tensor(mean, dtype=images.dtype, device=images.device).view(-1, 1, 1)
     spread = torch.tensor(std, dtype=images.dtype, device=images.device).view(-1, 1, 1)
-    return (images - centre) / spread
+    return (images - centre).div_(spread)
 
 
 def resize(images: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c height width"]:
