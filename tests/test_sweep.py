@@ -96,6 +96,7 @@ def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path)
     assert float(best[1]) >= float(other[1])
     (page,) = (tmp_path / "runs" / "sweeps").rglob("report.html")
     assert "data.batch_size" in page.read_text()
+    assert "<td>data.batch_size=5000</td><td>error: data.batch_size=5000" in page.read_text()
     again = process("train", "--multirun", *arguments, "data.batch_size=64,32", "hydra.launcher.slots=1")
     assert again.returncode == 0, again.stderr
     logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]

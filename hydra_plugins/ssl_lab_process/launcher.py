@@ -52,16 +52,16 @@ class ProcessLauncher(Launcher):
         outcomes = slots.run(jobs)
         code = report(slots, outcomes)
         if not slots.asked:
-            compare(
-                [folder for outcome in outcomes if (folder := outcome.folder)], Path(str(self.config.hydra.sweep.dir))
-            )
+            compare(outcomes, Path(str(self.config.hydra.sweep.dir)))
         if code:
             raise SystemExit(code)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED, _return_value=None) for words in job_overrides]
 
 
-def compare(folders: Sequence[Path], to: Path) -> None:
-    """Say which settings did best on validation, and write the page of the sweep."""
+def compare(outcomes: Sequence[Any], to: Path) -> None:
+    """Say which settings did best on validation, and write the page of the sweep, where there is a run to show."""
+    folders = [outcome.folder for outcome in outcomes if outcome.folder]
+    failed = {outcome.name: outcome.last_line for outcome in outcomes if outcome.code and not outcome.folder}
     if not folders:
         return
     from ssl_lab.pages import ranking, runs_page
@@ -69,7 +69,7 @@ def compare(folders: Sequence[Path], to: Path) -> None:
 
     if lines := ranking(folders):
         say("\n".join(["kNN on validation, %:", *lines]))
-    (to / "report.html").write_text(runs_page(folders, to / "report.html"))
+    (to / "report.html").write_text(runs_page(folders, to / "report.html", failed))
     say(f"page  {to / 'report.html'}")
 
 

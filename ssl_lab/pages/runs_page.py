@@ -18,10 +18,11 @@ POINTS = 60  # of each curve
 MOST = 12  # groups side by side, values in a line
 
 
-def runs_page(folders: Sequence[Path], to: Path) -> str:
+def runs_page(folders: Sequence[Path], to: Path, failed: Mapping[str, str] | None = None) -> str:
     """Groups of seeds in a table, curves, accuracy against cost, what differs, and what did not come to its end.
 
-    to: the file that the page will be, so that it can point to the pages of the runs.
+    to: the file that the page will be, so that it can point to the pages of the runs. failed: jobs that ended before
+    they had a folder, by name, with what each said last.
     """
     seen = [look(folder) for folder in folders]
     whole = [run for run in seen if run.group]
@@ -36,7 +37,7 @@ def runs_page(folders: Sequence[Path], to: Path) -> str:
         ("Accuracy against cost", place("cost", "charts") if costs else ""),
         ("Health, without labels", health_section() if health else ""),
         ("What differs", differences(whole, names)),
-        ("Not finished, or damaged", problems(seen)),
+        ("Not finished, or damaged", problems(seen, failed or {})),
     ]
     return page(f"{len(seen)} runs", sections, {"curves": drawn, "cost": costs, "health": health})
 
@@ -180,7 +181,8 @@ def values_of(key: str, configs: Sequence[Mapping[str, Any]]) -> str:
     return told + (f" and {len(counts) - MOST} more" if len(counts) > MOST else "")
 
 
-def problems(seen: Sequence[Seen]) -> str:
-    """A row for each run that is no whole one."""
-    rows = [[escape(run.folder), escape(run.problem)] for run in seen if run.problem]
-    return table(["folder", "what is known"], rows) if rows else ""
+def problems(seen: Sequence[Seen], failed: Mapping[str, str]) -> str:
+    """A row for each run that is no whole one, and for each job that never became one."""
+    known = {str(run.folder): run.problem for run in seen if run.problem} | dict(failed)
+    rows = [[escape(name), escape(problem)] for name, problem in known.items()]
+    return table(["folder, or job", "what is known"], rows) if rows else ""
