@@ -188,7 +188,8 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
     if split == "test" and data.test is not None:
         return Sets(data.train, data.train, data.val, data.test, data.classes)
     kept, taken = divide(data.train, 0.1, data.split_seed, data.group_by)
-    return Sets(data.train, data.train.subset(kept), data.train.subset(taken), data.val, data.classes)
+    fit, select = (data.train.subset(rows) for rows in (kept, taken))
+    return Sets(data.train, fit, select, data.val, data.classes, (kept, taken))
 
 
 def make_subject(candidate: Candidate, sets: Sets, picked: Hardware, batch_size: int) -> Subject:

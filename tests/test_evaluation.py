@@ -45,7 +45,9 @@ class Images:
         return self.images[index]
 
     def subset(self, index: torch.Tensor) -> "Images":
-        raise AssertionError("not used here")
+        part = Images(0, 0)
+        part.labels, part.images = self.labels[index], self.images[index]
+        return part
 
 
 def subject() -> Subject:
@@ -154,6 +156,16 @@ def test_features_are_made_once_in_evaluation_mode() -> None:
     assert s.sets.train.gathered == list(range(90))  # type: ignore[attr-defined]
     assert torch.equal(first, RawPixels()(s.sets.train.images))  # type: ignore[attr-defined]
     assert encoder.training
+
+
+def test_features_of_parts_of_train_are_not_made_twice() -> None:
+    train, kept, taken = Images(90, 0), torch.arange(0, 80), torch.arange(80, 90)
+    sets = Sets(train, train.subset(kept), train.subset(taken), Images(30, 1), ["0", "1", "2"], (kept, taken))
+    s = Subject(RawPixels(), sets, torch.device("cpu"))
+    made = {images: s.features(images) for images in (sets.select, sets.train, sets.fit, sets.test)}
+    assert train.gathered == list(range(90))
+    for images, features in made.items():
+        assert torch.equal(features, RawPixels()(images.images))  # type: ignore[attr-defined]
 
 
 def test_extract_leaves_the_mode_of_every_module_as_it_was() -> None:

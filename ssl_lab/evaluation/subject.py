@@ -71,7 +71,8 @@ class Sets:
 
     train: all that is neither validation nor test; the bank of neighbours. fit: what probes with settings are fitted
     on: train, or the rest of it where `select` is a part of it. select: where settings are chosen. test: what is
-    reported. classes: names, in the order of the labels.
+    reported. classes: names, in the order of the labels. parts: the rows of train that fit and select hold, where both
+    are parts of it; their features are then rows of its own.
     """
 
     train: LabelledImages
@@ -79,6 +80,14 @@ class Sets:
     select: LabelledImages
     test: LabelledImages
     classes: list[str]
+    parts: tuple[Tensor, Tensor] | None = None
+
+    def rows_of(self, images: LabelledImages) -> Tensor | None:
+        """The rows of train that fit or select holds; None for any other set."""
+        if self.parts is None:
+            return None
+        fit, select = self.parts
+        return fit if images is self.fit else select if images is self.select else None
 
 
 @dataclass
@@ -108,7 +117,10 @@ class Subject:
 
     def features(self, images: LabelledImages) -> Float[Tensor, "n d"]:
         """Features of a set, in float32 on the device."""
-        return self.once(("features", id(images)), lambda: self.extract(images))
+        rows = self.sets.rows_of(images)
+        if rows is None:
+            return self.once(("features", id(images)), lambda: self.extract(images))
+        return self.once(("features", id(images)), lambda: self.features(self.sets.train)[rows.to(self.device)])
 
     def extract(self, images: LabelledImages) -> Float[Tensor, "n d"]:
         """The same, made anew and not kept."""
