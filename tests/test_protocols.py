@@ -26,11 +26,11 @@ from ssl_lab.evaluation import (
 )
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
 from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
-from ssl_lab.evaluation.finetune import Classifier, divide
+from ssl_lab.evaluation.finetune import Choice, Classifier, Course
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Few
-from ssl_lab.evaluation.training import groups
+from ssl_lab.evaluation.training import Recipe, groups
 from ssl_lab.nn import ConvNet, Encoder, ResNet, TimmBackbone, Widened
 
 
@@ -149,7 +149,7 @@ def test_the_rate_of_fine_tuning_is_chosen_by_cross_validation_inside_the_subset
     assert found.figures["rate"] == 0.05
     assert (found.settings["held_out"], found.settings["fitted_on"]) == ("cross-validation in 4 folds", 24)
     held_out = finetune(s, rates=[1e-5, 0.05], epochs=4, batch_size=8, amount=8)
-    assert (held_out.settings["held_out"], held_out.settings["fitted_on"]) == ("a fifth of the subset", 18)
+    assert (held_out.settings["held_out"], held_out.settings["fitted_on"]) == ("a fifth of the subset", 24)
     lone = finetune(s, rates=[0.05], epochs=1, batch_size=8, amount=1, folds=4)
     assert lone.settings["held_out"] == "the subset itself"
 
@@ -340,24 +340,39 @@ def test_finetuning_trains_a_copy_on_its_labels_alone() -> None:
     assert found.figures["top1"] > 0.6
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     few = finetune(s, rates=[0.03], epochs=1, batch_size=4, amount=5)
-    assert (few.settings["fitted_on"], few.settings["chosen_on"]) == (12, 3)
+    assert (few.settings["fitted_on"], few.settings["chosen_on"]) == (15, 3)
     with pytest.raises(ValueError, match="RawPixels has no weights"):
         finetune(subject())
 
 
 def test_a_subset_is_divided_inside_itself() -> None:
     s = subject()
-    fit_on, held, _ = divide(s, 10, draw=0, seed=0)
     rows = set(subset(s.sets.train.labels, 3, 10, 0).tolist())
     every = s.sets.train.images.flatten(1).tolist()  # type: ignore[attr-defined]
-    inside = {every.index(image) for part in (fit_on, held) for image in part.images.flatten(1).tolist()}  # type: ignore[attr-defined]
-    assert inside == rows
-    assert (len(fit_on), len(held)) == (24, 6)
-    assert divide(s, 1, draw=0, seed=0)[2] == "the subset itself"
+
+    def held_in(images: Any) -> set[int]:
+        return {every.index(image) for image in images.images.flatten(1).tolist()}
+
+    for folds, held in ((1, [6]), (5, [6] * 5)):
+        choice = Choice.inside(s, 10, 0, folds, seed=0)
+        assert held_in(choice.whole) == rows
+        assert [len(judged) for _, judged in choice.pairs] == held
+        for learned, judged in choice.pairs:
+            assert held_in(learned) | held_in(judged) == rows
+            assert not held_in(learned) & held_in(judged)
+    lone = Choice.inside(s, 1, 0, 5, seed=0)
+    assert (lone.name, len(lone.whole), lone.held) == ("the subset itself", 3, 3)
     s.sets.train.labels = torch.tensor([0] * 5 + [1] * 50 + [2] * 65)  # type: ignore[misc]  # an attribute of `Images`
-    fit_on, held, _ = divide(s, 0.1, draw=0, seed=0)  # one label of the rare class: it is there to learn from
-    assert (fit_on.labels == 0).sum() == 1
-    assert (held.labels == 0).sum() == 0
+    ((learned, judged),) = Choice.inside(s, 0.1, 0, 5, seed=0).pairs  # one label of the rare class is to learn from
+    assert (learned.labels == 0).sum() == 1  # type: ignore[union-attr]
+    assert (judged.labels == 0).sum() == 0  # type: ignore[union-attr]
+
+
+def test_few_images_are_seen_more_often() -> None:
+    course = Course(Recipe(2, 8, 0.9, 0.0, "cosine", (0.3, 1.0), 0), 10.0, 1.0, min_steps=30)
+    assert course.recipe_of(80).epochs == 3  # of ten steps each
+    assert course.recipe_of(800).epochs == 2
+    assert course.recipe_of(5).epochs == 30
 
 
 def test_rates_fall_from_the_head_down() -> None:

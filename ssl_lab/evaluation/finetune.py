@@ -23,7 +23,6 @@ from ssl_lab.evaluation.training import (
     descend,
     features,
     groups,
-    no_rates,
     side,
     tuned,
 )
@@ -67,30 +66,28 @@ def finetune(
     rates: of the backbone; each trains a copy, and the one that does best on held-out labels is reported. head_rate:
     factor on the rate for the new layer. layer_decay: factor on the rate from each part of the backbone to the one
     below. amount: of the labels: null for all, below 1 a share, from 1 on a number a class (as the subsets of
-    `few_label`, from number `draw` on `draws` of them; figures are then means over these, with their deviation); the
-    rate is chosen on a fifth of the subset. folds: of each subset, where more than one: the rate is then chosen by
-    cross-validation inside it, and its network learns from all of it. min_steps: updates below which there are more
-    epochs instead, since few labels make short ones. NotApplicable without weights.
+    `few_label`, from number `draw` on `draws` of them; figures are then means over these, with their deviation). The
+    rate is then chosen inside the subset, on a fifth of it or where `folds` are more than one by cross-validation, and
+    what it makes of the whole subset is reported. min_steps: updates below which there are more epochs instead, since
+    few labels make short ones. NotApplicable without weights.
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
         raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
     labels = subject.labels(sets.test)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
+    course = Course(recipe, head_rate, layer_decay, min_steps)
     found = []
     for number in range(draw, draw + (draws if amount is not None else 1)):
-        fit, held, chosen_on = divide(subject, amount, number, seed)
-        recipe = recipe._replace(epochs=max(epochs, math.ceil(min_steps / max(1, len(fit) // batch_size))))
-        if amount is not None and folds > 1 and (parts := Parts.of(subject, amount, number, folds)):
-            fit = held = parts.few.subset(parts.few.rows)
-            chosen_on = f"cross-validation in {parts.folds} folds"
-            best = parts.tuned(subject, rates, recipe, (head_rate, layer_decay))
-        else:
-            best = tuned_on(subject, fit, held, rates, recipe, (head_rate, layer_decay))
+        choice = Choice(sets.fit, [(sets.fit, sets.select)], "validation")
+        if amount is not None:
+            choice = Choice.inside(subject, amount, number, folds, seed)
+        best = chosen(subject, choice, rates, course)
         found.append(scores(predicted(best.network, sets.test, subject), labels, num_classes))
         found[-1] |= {"rate": best.rate, "select_top1": best.score}
-    settings = {"rates": list(rates), **recipe._asdict(), "head_rate": head_rate, "layer_decay": layer_decay}
-    settings |= {"amount": amount, "draw": draw, "fitted_on": len(fit), "chosen_on": len(held), "held_out": chosen_on}
+    settings = {"rates": list(rates), **course.recipe_of(len(choice.whole))._asdict()}
+    settings |= {"head_rate": head_rate, "layer_decay": layer_decay, "amount": amount, "draw": draw}
+    settings |= {"fitted_on": len(choice.whole), "chosen_on": choice.held, "held_out": choice.name}
     if len(found) == 1:
         return Result("finetune", found[0], settings)
     figures = over_draws(found)
@@ -98,60 +95,66 @@ def finetune(
     return Result("finetune", figures, settings | {"draws": draws})
 
 
-def tuned_on(
-    subject: Subject,
-    fit: LabelledImages,
-    held: LabelledImages,
-    rates: Sequence[float],
-    recipe: Recipe,
-    factors: tuple[float, float],
-) -> Tuned:
-    """The network of the rate that does best on `held`; factors: on the rate, of the head and from part to part."""
-    labels = subject.labels(held)
-    return tuned(
-        "finetune",
-        rates,
-        lambda rate: trained(subject, fit, recipe, (rate, *factors)),
-        lambda network: float((predicted(network, held, subject) == labels).float().mean()),
-    )
+class Course(NamedTuple):
+    """How a whole network learns; see `finetune`."""
+
+    recipe: Recipe
+    head_rate: float
+    layer_decay: float
+    min_steps: int
+
+    def recipe_of(self, images: int) -> Recipe:
+        """With as many epochs as so many images need."""
+        needed = math.ceil(self.min_steps / max(1, images // self.recipe.batch_size))
+        return self.recipe._replace(epochs=max(self.recipe.epochs, needed))
 
 
-class Parts(NamedTuple):
-    """A subset of the labels in folds."""
+class Choice(NamedTuple):
+    """What a network learns from, and what its rate is chosen on."""
 
-    few: Few
-    fold: Int[Tensor, " m"]  # of each of its rows
-
-    @classmethod
-    def of(cls, subject: Subject, amount: float, draw: int, folds: int) -> "Parts | None":
-        """The subset number `draw`; None where a class has a single label, which cannot be divided."""
-        train, count = subject.sets.train, len(subject.sets.classes)
-        few = Few(train, subset(subject.labels(train).cpu(), count, amount, draw))
-        fold = stratified(few.labels(few.rows), count, folds)
-        return None if fold is None else cls(few, fold)
+    whole: LabelledImages
+    pairs: list[tuple[LabelledImages, LabelledImages]]  # what is learned from, and judged on, for each rate
+    name: str
 
     @property
-    def folds(self) -> int:
-        """How many there are."""
-        return int(self.fold.max()) + 1
+    def held(self) -> int:
+        """How many images a rate is judged on."""
+        return sum(len(judged) for _, judged in self.pairs)
 
-    def tuned(self, subject: Subject, rates: Sequence[float], recipe: Recipe, factors: tuple[float, float]) -> Tuned:
-        """What the rate that does best over the folds makes of the whole subset; factors: as of `tuned_on`."""
+    @classmethod
+    def inside(cls, subject: Subject, amount: float, draw: int, folds: int, seed: int) -> "Choice":
+        """Of the subset number `draw` alone: folds of it, or a fifth where these are one or a class has one label."""
+        train, count = subject.sets.train, len(subject.sets.classes)
+        few = Few(train, subset(subject.labels(train).cpu(), count, amount, draw))
+        labels, whole = few.labels(few.rows), few.subset(few.rows)
+        if folds > 1 and (fold := stratified(labels, count, folds)) is not None:
+            parts = [fold == number for number in range(int(fold.max()) + 1)]
+            name = f"cross-validation in {len(parts)} folds"
+        else:
+            fifth = torch.zeros(len(few.rows), dtype=torch.bool)
+            fifth[subset(labels, count, 0.2, seed)] = True
+            parts = [fifth & (torch.bincount(labels, minlength=count) > 1)[labels]]  # a class's only label stays
+            name = "a fifth of the subset"
+        if not parts[0].any():  # one label a class: it has to serve twice, and that is said
+            return cls(whole, [(whole, whole)], "the subset itself")
+        return cls(whole, [(few.subset(few.rows[~part]), few.subset(few.rows[part])) for part in parts], name)
 
-        def score(rate: float) -> float:
-            right = 0
-            for number in range(self.folds):
-                inside = self.fold != number
-                kept, held = (self.few.subset(self.few.rows[part]) for part in (inside, ~inside))
-                network = trained(subject, kept, recipe, (rate, *factors))
-                right += int((predicted(network, held, subject) == subject.labels(held)).sum())
-            return right / len(self.fold)
 
-        if not rates:
-            raise no_rates("finetune")
-        found = {rate: score(rate) for rate in rates}
-        best = max(found, key=lambda rate: found[rate])
-        return Tuned(trained(subject, self.few.subset(self.few.rows), recipe, (best, *factors)), best, found[best])
+def chosen(subject: Subject, choice: Choice, rates: Sequence[float], course: Course) -> Tuned:
+    """What the rate that does best over the pairs makes of the whole."""
+
+    def train(rate: float) -> list[Classifier]:
+        return [trained(subject, learned, course, rate) for learned, _ in choice.pairs]
+
+    def judge(networks: list[Classifier]) -> float:
+        held = zip(networks, [held for _, held in choice.pairs], strict=True)
+        right = sum(int((predicted(network, part, subject) == subject.labels(part)).sum()) for network, part in held)
+        return right / choice.held
+
+    best = tuned("finetune", rates, train, judge)
+    if choice.pairs[0][0] is choice.whole:
+        return best._replace(network=best.network[0])
+    return best._replace(network=trained(subject, choice.whole, course, best.rate))
 
 
 def predicted(network: Classifier, images: LabelledImages, subject: Subject) -> Int[Tensor, " n"]:
@@ -159,8 +162,9 @@ def predicted(network: Classifier, images: LabelledImages, subject: Subject) -> 
     return extract(network, images, subject.device, subject.precision, subject.batch_size).argmax(1)
 
 
-def trained(subject: Subject, images: LabelledImages, recipe: Recipe, rates: tuple[float, float, float]) -> Classifier:
-    """A copy of the encoder with a layer on top, trained; rates: as of `groups`."""
+def trained(subject: Subject, images: LabelledImages, course: Course, rate: float) -> Classifier:
+    """A copy of the encoder with a layer on top, trained."""
+    recipe = course.recipe_of(len(images))
     torch.manual_seed(recipe.seed)
     network = Classifier(subject.encoder, len(subject.sets.classes)).to(subject.device).train()
     targets, size = classes(subject.labels(images)), side(subject.encoder, images)
@@ -171,23 +175,6 @@ def trained(subject: Subject, images: LabelledImages, recipe: Recipe, rates: tup
         return cross_entropy(network.head(x.float()), labels)
 
     batches = Augmented(images, targets, size, recipe, subject.device)
+    rates = (rate, course.head_rate, course.layer_decay)
     descend(network, groups(network.encoder.backbone, network.head, *rates), batches, loss, recipe)
     return network
-
-
-def divide(subject: Subject, amount: float | None, draw: int, seed: int) -> tuple[LabelledImages, LabelledImages, str]:
-    """What is fitted on, what the rate is chosen on, and what that is."""
-    sets = subject.sets
-    if amount is None:
-        return sets.fit, sets.select, "validation"
-    labels = subject.labels(sets.train).cpu()
-    rows = subset(labels, len(sets.classes), amount, draw)
-    few = Few(sets.train, rows)
-    inside = subset(labels[rows], len(sets.classes), 0.2, seed)
-    several = torch.bincount(labels[rows], minlength=len(sets.classes)) > 1
-    inside = inside[several[labels[rows][inside]]]  # the only label of a class is there to learn from
-    if not len(inside):  # one label a class: it has to serve twice, and that is said
-        return few.subset(rows), few.subset(rows), "the subset itself"
-    kept = torch.ones(len(rows), dtype=torch.bool)
-    kept[inside] = False
-    return few.subset(rows[kept]), few.subset(rows[inside]), "a fifth of the subset"
