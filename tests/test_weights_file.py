@@ -142,10 +142,14 @@ def test_a_file_that_is_cut_off_absent_or_empty_is_refused(tmp_path: Path) -> No
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:-20000])
     (tmp_path / "cut.safetensors").write_bytes(b"\x00" * 100)
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    torch.save(state(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    spoiled = (tmp_path / "old.pth").read_bytes().replace(b"conv1.weight", b"\xffonv1.weight")
+    (tmp_path / "spoiled.pth").write_bytes(spoiled)
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>404: not found</title>")
     for name, said in (
         ("cut.pth", "cut off"),
         ("cut.safetensors", "cut off"),
+        ("spoiled.pth", "cut off"),
         ("no.pth", "no such"),
         ("empty.pth", "no tensors"),
         ("page.pth", "no file of weights: it begins with b'<!DOCTYPE html>"),

@@ -72,6 +72,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         if head and not _pickled(head):
             raise ValueError(f"weights={file}: is no file of weights: it begins with {head[:24]!r}")
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except UnicodeDecodeError as error:  # a ValueError, and none of ours
+        raise ValueError(f"weights={file}: cannot be read as weights, perhaps cut off ({first_line(error)})") from error
     except ValueError:
         raise
     except pickle.UnpicklingError as error:
