@@ -43,7 +43,7 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
         ("Figures", figures([*beside, *results], record.get("data", {}))),
         ("Curves", place("curves", "charts") if curves else ""),
         ("Health, without labels", health_section() if health else ""),
-        ("Map of the test images", map_section(seen) if "map" in data else ""),
+        ("Map of the images", map_section(seen) if "map" in data else ""),
         ("Nearest neighbours", neighbours(run, seen)),
         ("Clusters", clusters(run, seen)),
         ("Confusion", confusion(results)),
@@ -137,10 +137,15 @@ def newest(results: list[dict[str, Any]], protocol: str) -> dict[str, Any] | Non
     return next((line for line in reversed(results) if line["protocol"] == protocol and line["figures"]), None)
 
 
+def named(line: Mapping[str, Any]) -> str:
+    """Of which encoder and which images a result is."""
+    return f"{line['name']}, {line['data']['name']}, {line['split']} split; "
+
+
 def map_section(seen: Mapping[str, Any] | None) -> str:
     trust = seen["figures"]["trustworthiness"] if seen else 0
     note = f"t-SNE; hover for the picture. Trustworthiness {trust:.2f}; distances between groups say nothing."
-    return f"<p>{escape(note)}</p>" + place("map", "map")
+    return f"<p>{escape(named(seen) if seen else '')}{escape(note)}</p>" + place("map", "map")
 
 
 def neighbours(run: RunFolder, seen: Mapping[str, Any] | None) -> str:
@@ -161,7 +166,7 @@ def confusion(results: list[dict[str, Any]]) -> str:
     counted = line["figures"]["confusion"]
     names = line.get("class_names") or [str(i) for i in range(len(counted))]
     shares = [[100 * count / max(1, sum(counts)) for count in counts] for counts in counted]
-    of = f"{line['name']}, {line['protocol']}, {line['split']} split; "
+    of = f"{line['protocol']}; {named(line)}"
     if len(names) > MOST_CLASSES:
         return of_many_classes(names, shares, of)
     rows = [[escape(name), *map(heat, own)] for name, own in zip(names, shares, strict=True)]
