@@ -69,6 +69,8 @@ def foreign(backbone: dict[str, Any], config: dict[str, Any], data: ImageData, s
         file = weights_file(config["weights"])
         match = load_weights(network, file, config["allow_partial"])
         say(f"weights  {file}: {match.report}")
+        for left in match.missing + match.misshapen:
+            say(f"random   {left}")
         name, made_by = (
             Path(config["weights"]).name,
             made_by | {"matched": match.report, "random": match.missing + match.misshapen},

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,7 @@ def run_of(config: dict[str, Any]) -> RunFolder | None:
     folder = find_run(Path(config["run"]))
     if not folder.finished and config["split"] == "test":
         raise ValueError(
-            f"{folder.path} has not finished, and the test split is for finished runs; "
-            "give its training command again, or set split=val"
+            f"{folder.path} has not finished, and the test split is for finished runs; give its training command again"
         )
     return folder
 
@@ -163,6 +162,8 @@ def open_data(folder: RunFolder | None, node: dict[str, Any] | None, paths: dict
     if node is not None:
         given: ImageData = build(node, seed=0)
         given.open()
+        if folder is not None:
+            refuse_another_split(folder, given.facts)
         return given
     if folder is None:
         raise ValueError("data: missing; name what to measure on, such as data=cifar10")
@@ -176,6 +177,19 @@ def open_data(folder: RunFolder | None, node: dict[str, Any] | None, paths: dict
             "restore it, or train again"
         )
     return data
+
+
+def refuse_another_split(folder: RunFolder, given: Mapping[str, Any]) -> None:
+    """Raises ValueError where these are the images of the run, divided otherwise: it may have learned from its test."""
+    own = folder.record["data"]
+    keys = ("split_seed", "group_by", "set_aside", "train", "val", "test")
+    if own["fingerprint"] != given["fingerprint"] or all(own.get(key) == given.get(key) for key in keys):
+        return
+    differ = ", ".join(f"{key} {given.get(key)}, then {own.get(key)}" for key in keys if own.get(key) != given.get(key))
+    raise ValueError(
+        f"data: the images that {folder.path} learned from, divided otherwise ({differ}), so that test images may be "
+        "among them; leave data= out to measure on the run's own split"
+    )
 
 
 def evaluation_sets(data: ImageData, split: str) -> Sets:

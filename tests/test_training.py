@@ -66,6 +66,7 @@ def test_weights_of_others_are_told_apart_by_what_they_expect(command: Command, 
 
     first = command("evaluate", *given)
     assert first.returncode == 0, first.stderr
+    assert f"random   {next(iter(tensors))}\n" in first.stdout
     assert re.search(r"units    mean \[0\.\d+", first.stdout)
     assert "stands   x.pth, knn" in command("evaluate", *given).stdout  # what is random is the same each time
     assert len(lines()) == 1
@@ -173,6 +174,11 @@ def test_the_test_split_is_for_finished_runs(command: Command, tmp_path: Path) -
     refused = command("evaluate", "run=runs")
     assert refused.returncode == 2
     assert "has not finished" in refused.stderr
+    run.update(status="finished")
+    other = ["evaluate", "run=runs", f"data={run.record['choices']['data']}", "data.split_seed=7", "protocol=knn"]
+    refused = command(*other)  # some of what is then the test split was learned from
+    assert (refused.returncode, "split_seed 7, then 0" in refused.stderr) == (2, True)
+    run.update(status="running")
     allowed = command("evaluate", "run=runs", "split=val", "protocol=knn", "protocols.knn.k=20")
     assert allowed.returncode == 0, allowed.stderr
     assert record["status"] == "finished"
