@@ -41,7 +41,7 @@ test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and
 
 .PHONY: worth
 worth: $(STAMP) ## is pretraining worth it on your images? DATA=<folder or archive> WORDS='data.store_size=64 …' (40 minutes)
-	$(BIN)/python -m ssl_lab.worth data.root=$(DATA) $(WORDS)
+	$(BIN)/python -m ssl_lab.worth "data.root=$(DATA)" $(WORDS)
 
 EVERY = "protocol=[knn,logistic,few_label,linear,finetune,stages,cluster,retrieval,robust]" \
 	"baselines=[random_weights,raw_pixels,color_statistics,kmeans_features]" \
@@ -57,7 +57,7 @@ protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every
 
 .PHONY: protocols-tiny20
 protocols-tiny20: $(STAMP) ## the same on 20 classes of Tiny ImageNet, DATA=<tiny-imagenet-20.tar.xz> (an hour and a half on a thread)
-	$(BIN)/python -m ssl_lab.train experiment=worth data.root=$(DATA) paths.out=outputs/protocols
+	$(BIN)/python -m ssl_lab.train experiment=worth "data.root=$(DATA)" paths.out=outputs/protocols
 	$(BIN)/python -m ssl_lab.evaluate run=outputs/protocols/worth paths.out=outputs/protocols $(EVERY) \
 		protocols.knn.k=20 protocols.few_label.draws=3 protocols.linear.epochs=20 protocols.finetune.epochs=20 \
 		protocols.finetune.min_steps=300 save=docs/results/protocols/tiny20.md

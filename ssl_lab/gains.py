@@ -6,6 +6,12 @@ from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Bool
+from scipy.stats import t as student
+
+from ssl_lab.evaluation.scoring import unpacked
+
 ALL = "100 %"
 LINEAR, TUNED, SUPERVISED = "self-supervised, linear", "self-supervised, fine-tuned", "supervised from scratch"
 RANDOM, RAW, WEIGHTS = "random weights, linear", "raw pixels, linear", "other weights, linear"
@@ -22,12 +28,12 @@ class Point(NamedTuple):
     deviation: float  # over draws; 0 for one
     draws: int
     images: int  # of the test set
+    right: Bool[np.ndarray, "draws images"] | None = None  # which of them were told right, where that is known
 
     @property
-    def error(self) -> float:
-        """Standard error of the mean, from the draws and from the finite test set."""
-        sampling = self.accuracy * (1 - self.accuracy) / self.images
-        return math.sqrt(sampling + self.deviation**2 / self.draws)
+    def margin(self) -> float:
+        """Half of the 95 % interval of the mean, over the draws and over test images drawn again."""
+        return half(math.sqrt(self.accuracy * (1 - self.accuracy)), self.images, self.deviation, self.draws)
 
 
 class Row(NamedTuple):
@@ -52,12 +58,14 @@ def rows_of(lines: Sequence[Mapping[str, Any]], amounts: Sequence[float], train:
         linear, all_weights = _names(line)
         figures, test = line["figures"], line["data"]["test"]
         if line["protocol"] == "logistic":
-            found.setdefault(linear, {})[ALL] = Point(ALL, train, figures["top1"], 0.0, 1, test)
+            told = told_right([figures.get("right")], test)
+            found.setdefault(linear, {})[ALL] = Point(ALL, train, figures["top1"], 0.0, 1, test, told)
         elif line["protocol"] == "few_label":
             for share in (f"{100 * amount:g} %" for amount in amounts):
                 labels, spread = figures[f"{share}, labels"], figures[f"{share}, std"]
                 draws = line["settings"]["draws"]
-                found.setdefault(linear, {})[share] = Point(share, labels, figures[share], spread, draws, test)
+                told = told_right(figures.get(f"{share}, right", [None]), test)
+                found.setdefault(linear, {})[share] = Point(share, labels, figures[share], spread, draws, test, told)
         elif line["protocol"] == "finetune":
             tuned.setdefault((all_weights, line["settings"]["amount"]), []).append(line)
     for (name, amount), draws_of in tuned.items():
@@ -78,17 +86,41 @@ def _names(line: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _tuned(lines: Sequence[Mapping[str, Any]], amount: float | None, train: int) -> Point:
-    """The mean over draws of one amount of labels; what was chosen on counts as label, as it is one."""
-    values = list({line["settings"]["draw"]: float(line["figures"]["top1"]) for line in lines}.values())
-    settings, test = lines[0]["settings"], lines[0]["data"]["test"]
-    labels = train if amount is None else settings["fitted_on"] + settings["chosen_on"]
-    share = ALL if amount is None else f"{100 * amount:g} %"
-    return Point(share, labels, mean(values), stdev(values) if len(values) > 1 else 0.0, len(values), test)
+    """The mean over draws of one amount of labels."""
+    of_draw = {line["settings"]["draw"]: line["figures"] for line in lines}
+    found = [of_draw[draw] for draw in sorted(of_draw)]
+    values, test = [float(figures["top1"]) for figures in found], lines[0]["data"]["test"]
+    labels = train if amount is None else lines[0]["settings"]["fitted_on"]
+    share, spread = ALL if amount is None else f"{100 * amount:g} %", stdev(values) if len(values) > 1 else 0.0
+    told = told_right([figures.get("right") for figures in found], test)
+    return Point(share, labels, mean(values), spread, len(values), test, told)
+
+
+def told_right(packed: Sequence[str | None], images: int) -> Bool[np.ndarray, "draws {images}"] | None:
+    """A row a draw; None where a result does not hold it."""
+    rows = [unpacked(text, images) for text in packed if text is not None]
+    return np.stack(rows) if len(rows) == len(packed) else None
 
 
 def clear(first: Point, second: Point) -> bool:
-    """Whether two accuracies differ by more than 1.96 standard errors of their difference."""
-    return abs(first.accuracy - second.accuracy) > 1.96 * math.hypot(first.error, second.error)
+    """Whether two accuracies differ by more than half of the 95 % interval of their difference.
+
+    Of the paired difference, where it is known which images they told right: on the same images, and learned from the
+    same subsets.
+    """
+    apart = math.hypot(first.margin, second.margin)
+    if first.right is not None and second.right is not None and first.right.shape == second.right.shape:
+        difference = first.right.astype(float) - second.right
+        of_draws = difference.mean(1)
+        spread = float(of_draws.std(ddof=1)) if len(of_draws) > 1 else 0.0
+        apart = half(float(difference.mean(0).std()), first.images, spread, len(of_draws))
+    return abs(first.accuracy - second.accuracy) > apart
+
+
+def half(of_images: float, images: int, of_draws: float, draws: int) -> float:
+    """Half of the 95 % interval of a mean over images and draws, from their deviations; few draws by Student's t."""
+    t = float(student.ppf(0.975, draws - 1)) if draws > 1 else 0.0
+    return math.hypot(1.96 * of_images / math.sqrt(images), t * of_draws / math.sqrt(draws))
 
 
 def answer(rows: Sequence[Row]) -> list[str]:
@@ -124,6 +156,8 @@ def saved(rows: Mapping[str, Row]) -> list[str]:
             labels, row = min(reached, key=lambda one: one[0])
             bound = "at most" if labels == row.points[0].labels else "about"
             there = f"{row.name} reaches with {bound} {labels:,}"
+            if (level := row.at(point.share)) and not clear(level, point):
+                there += f", though with {point.labels:,} the two are not told apart"
         accuracy = f"{100 * point.accuracy:.1f} %"
         told.append(f"What supervised learning reaches with {point.labels:,} labels ({accuracy}), {there}.")
     return told

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import cli
+from ssl_lab.config import ConfigError
 from ssl_lab.gains import Row, answer, rows_of
 from ssl_lab.known import about
 from ssl_lab.pages import worth_page
-from ssl_lab.records import RunFolder, asked_of, baseline_results, read_results
+from ssl_lab.records import RunFolder, asked_of, baseline_results, read_ledger, read_results
 from ssl_lab.say import say
 from ssl_lab.sheet import markdown, write
 from ssl_lab.slots import Job, Slots, report
@@ -16,26 +17,43 @@ from ssl_lab.slots import Job, Slots, report
 HIDDEN = ("cache", "source", "search", "_target_")  # of a run's data: what its option or the paths say
 
 
-def verdict(config: dict[str, Any], words: list[str]) -> None:
-    """Pretrain on all images, compare at each amount of labels, and say which to use; what stands is not repeated.
+def verdict(config: dict[str, Any], words: list[str], folder: Path | None = None) -> None:
+    """Pretrain on these images, compare at each amount of labels, and say which to use; what stands is not repeated.
 
-    words: what `train` is told. Results go to the folder `worth` of the run.
+    words: what `train` is told. folder: of the user's own options. Results go to the folder `worth` of the run.
+    ConfigError for what cannot be compared.
     """
+    check(config["worth"])
+    own = [] if folder is None else [f"--config-dir={folder}"]
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
-    run = pretrained(words, Path(config["paths"]["out"]))
+    run = pretrained([*own, *words], Path(config["paths"]["out"]))
     labelled = run.record["data"]["classes"] > 0
-    jobs = list(comparisons(run, config, places) if labelled else looks(run, places))
+    jobs = list(comparisons(run, config, places, own) if labelled else looks(run, places))
     say(f"{run.path}: {len(jobs)} evaluations")
     slots = Slots(config["worth"]["at_once"], run.path / "worth")
     if code := report(slots, slots.run(jobs)):
         raise SystemExit(code)
     if labelled:
-        tell_gains(run, config["worth"]["amounts"], results(run, config, asked_by(jobs)))
+        tell_gains(run, config["worth"]["amounts"], results(run, config, asked_by(jobs, folder)))
     else:
         say(
             "These images have no labels, so nothing can be said of quality: see the map, the neighbours, the clusters "
             f"and the health figures in\n{run.path / 'report.html'}"
         )
+
+
+def check(asked: Mapping[str, Any]) -> None:
+    """Raises ConfigError with all that nothing can be compared by, before anything is learned."""
+    problems = [
+        f"worth.amounts holds {amount:g}; allowed: shares of the labels between 0 and 1, such as [0.01,0.1]"
+        for amount in asked["amounts"]
+        if not 0 < amount < 1
+    ]
+    problems += [f"worth.{key}={asked[key]}; at least 1 is needed" for key in ("draws", "epochs") if asked[key] < 1]
+    if not asked["rates"]:
+        problems.append("worth.rates is empty; give at least one, such as worth.rates=[0.01,0.1]")
+    if problems:
+        raise ConfigError(problems)
 
 
 def pretrained(words: list[str], out: Path) -> RunFolder:
@@ -48,7 +66,7 @@ def pretrained(words: list[str], out: Path) -> RunFolder:
     return RunFolder(outcomes[0].folder)
 
 
-def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str]) -> Iterator[Job]:
+def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], own: list[str]) -> Iterator[Job]:
     """The evaluations of an encoder, of random weights beside it, and of weights from a file; the longest first."""
     asked = config["worth"]
     of_run = ["evaluate", f"run={run.path}", *places]
@@ -66,13 +84,19 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str]) ->
     yield Job("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
     if weights := weights_words(asked):
         data = [f"data={run.record['choices']['data']}", *data_words(run.config["data"])]
-        yield Job("other weights", [["evaluate", *weights, *data, *linear, *places]])
+        kept = f"save={others(run).with_suffix('.md')}"
+        yield Job("other weights", [["evaluate", *own, *weights, *data, *linear, kept, *places]])
+
+
+def others(run: RunFolder) -> Path:
+    """The lines of the weights that others trained."""
+    return run.path / "worth" / "weights.jsonl"
 
 
 def weights_words(asked: Mapping[str, Any]) -> list[str]:
     """What names the weights that others trained, where there are any to compare with."""
     if asked["weights"] is not None:
-        return [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}"]
+        return [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}", "units=imagenet"]
     if asked["timm"] is not None:
         return ["backbone=timm", f"method.backbone.name={asked['timm']}", "method.backbone.pretrained=true"]
     return []
@@ -92,22 +116,23 @@ def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:
     yield Job("looking", [looked, ["report", f"run={run.path}", *places]])
 
 
-def asked_by(jobs: Sequence[Job]) -> list[tuple[str, dict[str, Any]]]:
+def asked_by(jobs: Sequence[Job], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """What the evaluations ask of each protocol, so that results of other settings are left out."""
     commands = [words for job in jobs for command, *words in job.lines if command == "evaluate"]
-    nodes = [node for words in commands for node in cli.compose("evaluate", words)[0]["protocols"].items()]
+    told = [[word for word in words if not word.startswith("--")] for words in commands]
+    nodes = [node for words in told for node in cli.compose("evaluate", words, folder)[0]["protocols"].items()]
     return [(protocol, asked_of(node)) for protocol, node in nodes]
 
 
 def results(run: RunFolder, config: Mapping[str, Any], asked: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What was found: of the run, of baselines, of weights from a file."""
-    out, data = Path(config["paths"]["out"]), run.record["data"]
-    found = [line for line in baseline_results(out) if about(line, {"config": run.config, "data": data})]
-    named = (Path(config["worth"]["weights"] or "").name, config["worth"]["timm"])
-    others = [line for file in (out / "weights").glob("*/results.jsonl") for line in read_results(file)]
-    found += [line for line in others if line["data"] == data and line["name"] in named]
+    """What was found on these images: of the run, of baselines, of weights from a file."""
+    data = run.record["data"]
+    baselines = baseline_results(Path(config["paths"]["out"]))
+    found = [line for line in baselines if about(line, {"config": run.config, "data": data})]
+    found += read_ledger(others(run)) if weights_words(config["worth"]) else []
     found += [line for line in read_results(run.results_file) if not line["name"].endswith(", recalibrated")]
-    return [line for line in found if line["split"] == "test" and (line["protocol"], line["asked"]) in asked]
+    mine = [line for line in found if line["split"] == "test" and line["data"] == data]
+    return [line for line in mine if (line["protocol"], line["asked"]) in asked]
 
 
 def tell_gains(run: RunFolder, amounts: list[float], lines: list[dict[str, Any]]) -> None:
@@ -137,6 +162,12 @@ def table(rows: Sequence[Row]) -> list[dict[str, str]]:
 def warnings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader should know of the set before believing the figures."""
     said = []
+    foreign = next((line for line in lines if "preprocessing" in line["trained_by"]), None)
+    if foreign:
+        said.append(
+            f"{foreign['name']} saw the pictures as all rows did, at {foreign['data']['store_size']} px: weights that "
+            "were trained on larger ones know more of larger ones, see data.store_size"
+        )
     twins = next((line for line in reversed(lines) if line["protocol"] == "duplicates"), None)
     if twins and twins["figures"]["count"]:
         figures = twins["figures"]

@@ -10,9 +10,10 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     from ssl_lab.arguments import parse
     from ssl_lab.verdict import verdict
 
-    words = [word for word in parse(sys.argv[1:]).overrides if not word.startswith("worth.")]
+    line = parse(sys.argv[1:])
+    words = [word for word in line.overrides if not word.startswith("worth.")]
     recipe = [] if any(word.startswith("experiment=") for word in words) else ["experiment=worth"]
-    verdict(config, [*recipe, *words])
+    verdict(config, [*recipe, *words], line.folder)
 
 
 if __name__ == "__main__":

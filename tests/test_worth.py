@@ -1,8 +1,12 @@
 """Is it worth it: the arithmetic by hand, and the whole command on small folders."""
 
+import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Command
@@ -10,11 +14,12 @@ from PIL import Image
 from test_pages import CHROMIUM, SCRIPT, console, fake
 
 from ssl_lab import cli
-from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, WEIGHTS, Point, Row, answer, clear, labels_for
+from ssl_lab.evaluation.scoring import packed
+from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, WEIGHTS, Point, Row, answer, clear, labels_for, rows_of
 from ssl_lab.nn import ConvNet
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, find_run
-from ssl_lab.verdict import data_words
+from ssl_lab.verdict import data_words, results, table
 
 
 def row(name: str, *accuracies: float, draws: int = 3, deviation: float = 0.01) -> Row:
@@ -38,10 +43,62 @@ def test_labels_are_interpolated_over_their_logarithm() -> None:
 
 def test_a_difference_is_clear_beyond_its_error() -> None:
     first, second = Point("1 %", 100, 0.50, 0.0, 1, 10_000), Point("1 %", 100, 0.52, 0.0, 1, 10_000)
-    assert first.error == pytest.approx(0.005)
+    assert first.margin == pytest.approx(1.96 * 0.005)
     assert clear(first, second)  # 0.02 > 1.96 * 0.00707
     assert not clear(first, second._replace(accuracy=0.513))
     assert not clear(first, second._replace(deviation=0.03, draws=2))
+    three = first._replace(deviation=0.03, draws=3)
+    assert three.margin == pytest.approx(math.hypot(1.96 * 0.005, 4.3027 * 0.03 / math.sqrt(3)), rel=1e-4)
+
+
+def test_a_difference_on_the_same_images_is_told_image_by_image() -> None:
+    told, more = np.arange(500) < 250, np.arange(500) < 260
+    other = np.roll(more, 30)  # 40 images gained, 30 lost
+    first = Point("100 %", 100, 0.50, 0.0, 1, 500, told[None])
+    assert clear(first, first._replace(accuracy=0.52, right=more[None]))  # 10 images gained, none lost
+    assert not clear(first, first._replace(accuracy=0.52, right=None))  # as if it were other images
+    assert not clear(first, first._replace(accuracy=0.52, right=other[None]))
+    draws = np.stack([told, told, told])
+    varied = np.stack([more, told, more])
+    assert not clear(first._replace(right=draws, draws=3), first._replace(accuracy=0.5133, right=varied, draws=3))
+
+
+def line(protocol: str, figures: dict[str, Any], settings: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """A result line of our own run, unless told otherwise."""
+    own = {"name": "SimCLR", "data": {"test": 4}, "trained_by": {"seed": 0}}
+    return own | {"protocol": protocol, "figures": figures, "settings": settings} | others
+
+
+def test_rows_know_their_labels_and_which_images_they_told_right() -> None:
+    right = [packed(np.array(row, bool)) for row in ([1, 1, 0, 0], [1, 0, 0, 0])]
+    tuned = [
+        line("finetune", {"top1": top1, "right": bits}, {"amount": 0.1, "draw": i, "fitted_on": 3, "chosen_on": 3})
+        for i, (top1, bits) in enumerate(zip((0.5, 0.25), right, strict=True))
+    ]
+    few = {"10 %": 0.375, "10 %, labels": 3, "10 %, std": 0.17, "10 %, right": right}
+    ours, all_weights = rows_of([line("few_label", few, {"draws": 2}), *tuned], [0.1], 30)
+    assert (ours.name, all_weights.name) == (LINEAR, TUNED)
+    for row in (ours, all_weights):
+        assert (row.points[0].labels, row.points[0].draws) == (3, 2)
+        assert row.points[0].right.astype(int).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]  # type: ignore[union-attr]
+    assert table([ours, all_weights])[0].keys() == table([ours, all_weights])[1].keys()
+
+
+def test_results_of_other_images_are_none_of_the_answer(tmp_path: Path) -> None:
+    run = RunFolder(fake(tmp_path, 0))
+    data = {"name": "mine", "test": 4}
+    run.update(data=data)
+    own = line("logistic", {"top1": 0.5}, {}, data=data, split="test", asked={})
+    run.results_file.write_text("".join(json.dumps(one) + "\n" for one in (own, own | {"data": {"name": "stl10"}})))
+    config = {"paths": {"out": str(tmp_path / "none")}, "worth": {"weights": None, "timm": None}}
+    assert results(run, config, [("logistic", {})]) == [own]
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_learned(command: Command) -> None:
+    refused = command("worth", "data.root=mine", "worth.amounts=[0.1,5]", "worth.draws=0", "worth.rates=[]")
+    assert refused.returncode == 2
+    for told in ("worth.amounts holds 5; allowed", "worth.draws=0; at least 1", "worth.rates is empty"):
+        assert told in refused.stderr
 
 
 def test_the_answer_names_the_cheapest_of_the_best() -> None:
@@ -55,7 +112,7 @@ def test_the_answer_names_the_cheapest_of_the_best() -> None:
     )
     assert f"with 100 labels (25.0 %), {LINEAR} reaches with at most 100." in said[4]
     assert said[5].endswith(f"{TUNED} reaches with about 237.")
-    assert said[6].endswith(f"{TUNED} reaches with about 10,000.")
+    assert said[6].endswith(f"{TUNED} reaches with about 10,000, though with 10,000 the two are not told apart.")
 
 
 def test_pretraining_that_does_not_help_is_said() -> None:

@@ -54,7 +54,7 @@ def few_label(
         told = over_draws(found)
         figures |= {name: told["top1"], f"{name}_low": told["top1_low"], f"{name}_high": told["top1_high"]}
         figures |= {f"{name}, {key}": told[key] for key in ("std", "macro_f1", "per_class")}
-        figures[f"{name}, labels"] = len(few.rows)
+        figures |= {f"{name}, labels": len(few.rows), f"{name}, right": [one["right"] for one in found]}
     settings = {"amounts": list(amounts), "draws": draws, "folds": folds, "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "views": "clean"}
     return Result("few_label", figures, settings, tuple(names))

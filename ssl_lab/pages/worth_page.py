@@ -16,7 +16,7 @@ def worth_page(run: RunFolder, rows: Sequence[Any], said: Sequence[str]) -> str:
     head = ["encoder", *(f"{share} of the labels" for share in shares)]
     lines = [[escape(row.name), *(cell(row.at(share)) for share in shares)] for row in rows]
     series = [
-        {"name": row.name, "points": [(p.labels, 100 * p.accuracy, 196 * p.error) for p in row.points]} for row in rows
+        {"name": row.name, "points": [(p.labels, 100 * p.accuracy, 100 * p.margin) for p in row.points]} for row in rows
     ]
     chart = {"title": "top-1 on the test images, % (bars: 95 %)", "x": "labels", "log": True, "series": series}
     sections = [
@@ -32,4 +32,4 @@ def worth_page(run: RunFolder, rows: Sequence[Any], said: Sequence[str]) -> str:
 
 def cell(point: Any) -> str:
     """Per cent, with 95 % of the mean from draws and test images."""
-    return "" if point is None else f"{100 * point.accuracy:.1f} <small>± {196 * point.error:.1f}</small>"
+    return "" if point is None else f"{100 * point.accuracy:.1f} <small>± {100 * point.margin:.1f}</small>"
