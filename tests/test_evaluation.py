@@ -1,6 +1,7 @@
 """Protocols, against scikit-learn and by hand."""
 
 import importlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,31 @@ def test_knn_stays_finite_at_a_small_temperature() -> None:
 def test_knn_refuses_a_k_above_the_smallest_class() -> None:
     with pytest.raises(ValueError, match=r"protocols\.knn\.k=30 or less"):
         knn(subject(), k=31)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"k": 0}, r"protocols\.knn\.k=0; allowed: 1"), ({"k": 3, "temperature": 0.0}, r"protocols\.knn\.temperature=0")],
+)
+def test_knn_refuses_what_has_no_neighbours_or_weights(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        knn(subject(), **asked)
+
+
+def test_knn_names_the_class_without_images() -> None:
+    s = subject()
+    s.sets.classes[2:] = ["cat", "dog"]
+    with pytest.raises(ValueError, match=r"no training image of dog; .* data\.split_seed"):
+        knn(s, k=1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    s = subject()
+    s.encoder = nn.Sequential(RawPixels(), nn.Linear(48, 4))
+    nn.init.constant_(s.encoder[1].bias[:1], value)
+    with pytest.raises(ValueError, match="60 of 60 images are not finite: the weights are damaged"):
+        s.features(s.sets.test)
 
 
 def test_logistic_regression_is_scikit_learns() -> None:

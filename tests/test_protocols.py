@@ -1,6 +1,7 @@
 """Protocols beyond kNN and logistic regression: by hand, against scikit-learn, and what they may not touch."""
 
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ssl_lab.evaluation import (
     RawPixels,
     Sets,
     Subject,
+    bag,
     cluster,
     few_label,
     finetune,
@@ -21,6 +23,7 @@ from ssl_lab.evaluation import (
     logistic,
     retrieval,
     robust,
+    segment,
     stages,
     training,
 )
@@ -31,7 +34,7 @@ from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Few
 from ssl_lab.evaluation.training import Recipe, groups
-from ssl_lab.nn import ConvNet, Encoder, ResNet, TimmBackbone, Widened
+from ssl_lab.nn import ConvNet, Encoder, LinearStages, ResNet, TimmBackbone, Widened
 
 
 class Images:
@@ -152,6 +155,36 @@ def test_the_rate_of_fine_tuning_is_chosen_by_cross_validation_inside_the_subset
     assert (held_out.settings["held_out"], held_out.settings["fitted_on"]) == ("a fifth of the subset", 24)
     lone = finetune(s, rates=[0.05], epochs=1, batch_size=8, amount=1, folds=4)
     assert lone.settings["held_out"] == "the subset itself"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "asked", "told"),
+    [
+        (logistic, {"penalties": []}, r"logistic\.penalties=\[\]"),
+        (stages, {"penalties": [1.0, -1e-3]}, r"stages\.penalties=\[1.0, -0.001\]"),
+        (robust, {"penalties": [-1.0]}, r"robust\.penalties=\[-1.0\]"),
+        (bag, {"penalties": []}, r"bag\.penalties=\[\]"),
+        (few_label, {"penalties": []}, r"few_label\.penalties=\[\]"),
+        (few_label, {"amounts": [0.1, 1.5]}, r"few_label\.amounts=\[0.1, 1.5\]"),
+        (few_label, {"amounts": [0]}, r"few_label\.amounts=\[0\]"),
+        (few_label, {"draws": 0}, r"few_label\.draws=0"),
+        (retrieval, {"ks": []}, r"retrieval\.ks=\[\]"),
+        (retrieval, {"ks": [0, 1]}, r"retrieval\.ks=\[0, 1\]"),
+        (robust, {"corruptions": []}, r"robust\.corruptions=\[\]"),
+        (robust, {"severities": []}, r"robust\.severities=\[\]"),
+        (cluster, {"clusters": 0}, r"cluster\.clusters=0; allowed: 1 to 120"),
+        (cluster, {"clusters": 121}, r"cluster\.clusters=121; .*; set protocols\.cluster\.clusters=3"),
+        (linear, {"epochs": 0}, r"linear\.epochs=0"),
+        (linear, {"scale": [0.5]}, r"linear\.scale=\[0.5\]"),
+        (finetune, {"batch_size": 0}, r"finetune\.batch_size=0"),
+        (finetune, {"scale": [0.5, 0.3]}, r"finetune\.scale=\[0.5, 0.3\]"),
+        (finetune, {"draws": 0, "amount": 5}, r"finetune\.draws=0"),
+        (partial(segment, head=LinearStages), {"scale": [0.0, 1.0]}, r"segment\.scale=\[0.0, 1.0\]"),
+    ],
+)
+def test_a_setting_that_measures_nothing_is_refused(protocol: Any, asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=r"protocols\." + told):
+        protocol(subject(Encoder(ResNet(width=0.0625))), **asked)
 
 
 CHOOSING = {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
 from ssl_lab.evaluation.logistic import PENALTIES, logistic
+from ssl_lab.evaluation.settings import require_penalties
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.evaluation.training import features
 from ssl_lab.types import Result
@@ -41,6 +42,7 @@ def bag(
     Not comparable with a probe of one centre view: it sees each image `patches` times. scale: share of the image that a
     patch takes. Other settings as of `logistic`.
     """
+    require_penalties("bag", penalties)
     size = subject.sets.test.gather(torch.arange(1)).shape[-1]
     encoder = BagOfPatches(subject.encoder, patches, scale, size, seed)
     found = logistic(subject.of(encoder), penalties, max_iterations)

@@ -76,6 +76,7 @@ def finetune(
         raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
     labels = subject.labels(sets.test)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
+    recipe.check("finetune", draws)
     course = Course(recipe, head_rate, layer_decay, min_steps)
     found = []
     for number in range(draw, draw + (draws if amount is not None else 1)):

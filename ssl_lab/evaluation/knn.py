@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import require
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.hardware import fast_bfloat16
 from ssl_lab.types import Result
@@ -23,9 +24,18 @@ def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
     Clean images, the whole training set without validation as bank. Raises ValueError when a class has fewer than `k`
     images: then the figure would not mean what it means elsewhere.
     """
+    require(k >= 1, "knn.k", k, "1 or more", 20)
+    require(temperature > 0, "knn.temperature", temperature, "above 0", 0.1)
     train, test = subject.sets.train, subject.sets.test
     bank_labels, labels = subject.labels(train), subject.labels(test)
-    smallest = int(torch.bincount(bank_labels, minlength=len(subject.sets.classes)).min())
+    of_class = torch.bincount(bank_labels, minlength=len(subject.sets.classes))
+    smallest = int(of_class.min())
+    if not smallest:
+        missing = [name for name, count in zip(subject.sets.classes, of_class, strict=True) if not count]
+        raise ValueError(
+            f"protocol=knn: no training image of {', '.join(missing)}; leave such classes out, or divide the data "
+            "otherwise: set another data.split_seed or data.group_by"
+        )
     if k > smallest:
         raise ValueError(
             f"protocols.knn.k={k}, but the smallest class has {smallest} training images; "

@@ -67,6 +67,7 @@ def linear(
     if not rates:
         raise no_rates("linear")
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed, nesterov)
+    recipe.check("linear")
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     encoder.eval()
     select = subject.features(sets.select)

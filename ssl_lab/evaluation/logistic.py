@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import require_penalties
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.types import Result
 
@@ -66,6 +67,7 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
     transfer protocol, arXiv 2002.05709 appendix B.8, without its refit). The penalty is the one that does best on
     `sets.select`; ties go to the larger.
     """
+    require_penalties("logistic", penalties)
     sets = subject.sets
     probe = probe_of(subject, penalties, max_iterations)
     predicted = probe.predict(subject.features(sets.test))
@@ -100,19 +102,15 @@ def choose(
     penalties: Sequence[float],
     max_iterations: int,
 ) -> Probe:
-    """The classifier of `train` whose penalty does best on `select`. Raises ValueError when there is no penalty."""
+    """The classifier of `train` whose penalty does best on `select`; ties go to the larger."""
     standardise = Standardise.of(train)
     train, select = standardise(train), standardise(select)
-    best: Probe | None = None
     start: Classifier | None = None
+    probes = []
     for penalty in sorted(penalties, reverse=True):  # from the smoothest problem on, each starts from the last
         start = fit(train, train_labels, num_classes, penalty, max_iterations, start)
-        accuracy = start.accuracy(select, select_labels)
-        if best is None or accuracy > best.accuracy:
-            best = Probe(standardise, start, penalty, accuracy)
-    if best is None:
-        raise ValueError("protocols.logistic.penalties is empty; give at least one, such as [0.001]")
-    return best
+        probes.append(Probe(standardise, start, penalty, start.accuracy(select, select_labels)))
+    return max(probes, key=lambda probe: probe.accuracy)
 
 
 def fit(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
+from ssl_lab.evaluation.settings import require
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.types import Result
 
@@ -14,9 +15,11 @@ def retrieval(subject: Subject, ks: Sequence[int] = (1, 5, 10), chunk: int = 256
     """Images of the training set ranked by cosine for each test image; those of its class are what is sought.
 
     recall@k: share of queries with one of their class among the k nearest. map: mean over queries of the average
-    precision of the whole ranking. Raises ValueError for a k beyond the set.
+    precision of the whole ranking. Raises ValueError for a k beyond the set, and for none.
     """
     sets = subject.sets
+    fine = len(ks) > 0 and all(k >= 1 for k in ks)
+    require(fine, "retrieval.ks", list(ks), "one or more, each 1 or above", "[1]")
     if max(ks) > len(sets.train):
         raise ValueError(f"protocols.retrieval.ks={list(ks)}: the bank has {len(sets.train)} images; set less")
     bank, labels = normalize(subject.features(sets.train), dim=1).T.contiguous(), subject.labels(sets.train)

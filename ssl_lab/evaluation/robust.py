@@ -13,6 +13,7 @@ from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
 from ssl_lab.evaluation.logistic import PENALTIES, probe_of
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import require, require_penalties
 from ssl_lab.evaluation.subject import LabelledImages, Subject
 from ssl_lab.types import Result
 
@@ -51,14 +52,13 @@ def robust(
 
     After Hendrycks and Dietterich 2019 (arXiv 1903.12261). `corrupted` is the mean over corruptions and severities; its
     interval is over test images drawn again, each with all its corruptions.
-    Raises ValueError for a corruption or severity that does not exist.
+    Raises ValueError for a corruption or severity that does not exist, and for none.
     """
-    unknown = [name for name in corruptions if name not in CORRUPTIONS]
-    if unknown or not all(1 <= severity <= 5 for severity in severities):
-        raise ValueError(
-            f"protocols.robust: corruptions={unknown or list(corruptions)}, severities={list(severities)}; allowed: "
-            f"{', '.join(CORRUPTIONS)}, and severities from 1 to 5"
-        )
+    known = len(corruptions) > 0 and all(name in CORRUPTIONS for name in corruptions)
+    require(known, "robust.corruptions", list(corruptions), f"one or more of {', '.join(CORRUPTIONS)}", "[blur]")
+    fine = len(severities) > 0 and all(1 <= severity <= 5 for severity in severities)
+    require(fine, "robust.severities", list(severities), "one or more, each from 1 to 5", "[3]")
+    require_penalties("robust", penalties)
     sets, probe = subject.sets, probe_of(subject, penalties, max_iterations)
     labels = subject.labels(sets.test)
 

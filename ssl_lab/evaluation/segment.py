@@ -77,6 +77,7 @@ def segment(
     if not hasattr(subject.encoder, "stages"):
         raise NotApplicable(f"protocol=segment: {type(subject.encoder).__name__} has no stages")
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
+    recipe.check("segment")
     fit, held = divide(subject.sets, amount, draw)
     test = subject.sets.test
 

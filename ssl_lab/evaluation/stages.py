@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lab.evaluation.logistic import PENALTIES, choose
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import require_penalties
 from ssl_lab.evaluation.subject import NotApplicable, Subject
 from ssl_lab.types import Result
 
@@ -35,6 +36,7 @@ def stages(
     encoder: Any = subject.encoder
     if not hasattr(encoder, "stages"):
         raise NotApplicable(f"protocol=stages: {type(encoder).__name__} has no stages")
+    require_penalties("stages", penalties)
     widths = [channels * grid**2 for channels in encoder.backbone.stage_channels]
     sets, num_classes = subject.sets, len(subject.sets.classes)
     every = subject.of(PooledStages(encoder, grid))

@@ -123,8 +123,15 @@ class Subject:
         return self.once(("features", id(images)), lambda: self.features(self.sets.train)[rows.to(self.device)])
 
     def extract(self, images: LabelledImages) -> Float[Tensor, "n d"]:
-        """The same, made anew and not kept."""
-        return extract(self.encoder, images, self.device, self.precision, self.batch_size)
+        """The same, made anew and not kept. Raises ValueError for what is not finite."""
+        features = extract(self.encoder, images, self.device, self.precision, self.batch_size)
+        damaged = int((~features.isfinite()).any(1).sum())
+        if damaged:
+            raise ValueError(
+                f"the features of {damaged} of {len(images)} images are not finite: the weights are damaged or have "
+                "diverged; give weights from before, or train again with a lower method.optim.lr"
+            )
+        return features
 
     def labels(self, images: LabelledImages) -> Tensor:
         """Labels of a set on the device; ValueError when it has none."""

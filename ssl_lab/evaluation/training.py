@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ssl_lab.draws import Draws, seed_from
+from ssl_lab.evaluation.settings import require
 from ssl_lab.evaluation.subject import LabelledImages
 from ssl_lab.views import Geometry, Policy, Views
 
@@ -27,6 +28,13 @@ class Recipe(NamedTuple):
     scale: tuple[float, ...]
     seed: int
     nesterov: bool = True
+
+    def check(self, protocol: str, draws: int = 1) -> None:
+        """Raises ValueError for what trains nothing; draws: so many subsets of the labels it is given."""
+        for name, value in {"epochs": self.epochs, "batch_size": self.batch_size, "draws": draws}.items():
+            require(value >= 1, f"{protocol}.{name}", value, "1 or more", 1)
+        fine = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1
+        require(fine, f"{protocol}.scale", list(self.scale), "two shares above 0 to 1, the smaller first", "[0.3,1.0]")
 
 
 class Tuned(NamedTuple):
