@@ -19,6 +19,7 @@ from ssl_lab.evaluation import (
     cluster,
     few_label,
     finetune,
+    gallery,
     linear,
     logistic,
     retrieval,
@@ -262,6 +263,19 @@ def test_clusters_of_separate_classes_are_the_classes() -> None:
     noise = cluster(s).figures
     assert noise["nmi"] < 0.2
     assert abs(noise["ari"]) < 0.1
+
+
+@pytest.mark.parametrize(("tests", "trains"), [(1, 3), (2, 12), (3, 1), (4, 12)])
+def test_a_gallery_of_few_images_shows_those(tests: int, trains: int) -> None:
+    train, test = Images(trains, 0), Images(tests, 1)
+    s = Subject(RawPixels(), Sets(train, train, train, test, ["a", "b", "c"]), torch.device("cpu"))
+    found = gallery(s, neighbours=5, clusters=2, side=8)
+    places = np.array([found.figures["x"], found.figures["y"]])
+    assert places.shape == (2, tests)
+    assert ((places >= 0) & (places <= 1)).all()
+    assert 0 <= found.figures["trustworthiness"] <= 1
+    assert found.settings["neighbours"] == min(5, trains)
+    assert found.pictures["neighbours"].shape == (3, 8 * tests, 8 * (1 + min(5, trains)))
 
 
 def test_stages_probe_each_stage_and_choose_on_validation() -> None:

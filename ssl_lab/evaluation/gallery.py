@@ -30,8 +30,8 @@ def gallery(
 
     images: on the map, drawn from the test set. queries, neighbours: rows and columns of the second picture:
     each row a test image, then its nearest training images by cosine. clusters: rows of the third: k-means of the
-    test images, of each cluster those nearest to its centre. side: of a thumbnail in pixels. Where there are no labels,
-    the clusters stand for them.
+    test images, of each cluster those nearest to its centre. All are fewer where there are fewer images. side: of a
+    thumbnail in pixels. Where there are no labels, the clusters stand for them.
     trustworthiness: of the map, from 0 to 1 (Venna and Kaski 2001, 12 neighbours); how far it may be believed.
     """
     sets = subject.sets
@@ -39,17 +39,16 @@ def gallery(
     rows = torch.randperm(len(sets.test), generator=generator)[:images].sort().values
     features = normalize(subject.features(sets.test), dim=1).cpu()
     shown = features[rows].numpy()
-    flat = PCA(min(50, *shown.shape), random_state=seed).fit_transform(shown)
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat)
-    places = (places - places.min(0)) / np.ptp(places, 0).clip(1e-9)
+    places = on_a_plane(shown, perplexity, seed)
     asked = rows[torch.randperm(len(rows), generator=generator)[:queries]]
+    neighbours = min(neighbours, len(sets.train))
     nearest = (features[asked] @ normalize(subject.features(sets.train), dim=1).cpu().T).topk(neighbours).indices
     near_rows = torch.cat([torch.cat([sets.test.gather(q[None]), sets.train.gather(n)])
                            for q, n in zip(asked, nearest, strict=True)])  # fmt: skip
     found, central = grouped(shown, clusters, neighbours + 1, seed)
     figures = {
-        "trustworthiness": float(trustworthiness(shown, places, n_neighbors=min(12, len(rows) // 2 - 1))),
+        "trustworthiness": trust(shown, places),
         "x": np.round(places[:, 0], 4).tolist(),
         "y": np.round(places[:, 1], 4).tolist(),
         "label": [sets.classes[label] for (label,) in _labels(sets.test, rows[:, None])] or found,
@@ -64,6 +63,25 @@ def gallery(
         "clusters": contact_sheet(sets.test.gather(rows[central.flatten()]), side, central.shape[1]),
     }
     return Result("gallery", figures, settings, ("trustworthiness",), pictures)
+
+
+def on_a_plane(features: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float32]:
+    """The places of rows, from 0 to 1, by t-SNE; up to three lie in a plane as they are."""
+    if len(features) > 3:
+        flat = PCA(min(50, *features.shape), random_state=seed).fit_transform(features)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat)
+    else:
+        left, length, _ = np.linalg.svd(features - features.mean(0), full_matrices=False)
+        flat = (left * length)[:, :2]
+        places = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+    placed: NDArray[np.float32] = (places - places.min(0)) / np.ptp(places, 0).clip(1e-9)
+    return placed
+
+
+def trust(features: NDArray[np.float32], places: NDArray[np.float32]) -> float:
+    """The trustworthiness of a map; 1 for two images or one, of which none can be a false neighbour."""
+    n = len(features)
+    return float(trustworthiness(features, places, n_neighbors=min(12, max(1, n // 2 - 1)))) if n > 2 else 1.0
 
 
 def grouped(features: NDArray[np.float32], clusters: int, most: int, seed: int) -> tuple[list[str], Tensor]:
