@@ -173,6 +173,14 @@ def test_logistic_chooses_the_penalty_without_the_test_set() -> None:
     assert result.figures["top1"] != other.figures["top1"]
 
 
+def test_logistic_says_whether_its_fit_was_cut_short() -> None:
+    assert logistic(subject(), penalties=[1.0]).figures["converged"] is True
+    assert logistic(subject(), penalties=[1.0], max_iterations=2).figures["converged"] is False
+    generator = torch.Generator().manual_seed(0)
+    turned = fit(torch.randn(20, 100, generator=generator), torch.arange(20) % 3, 3, 1e-6, max_iterations=2)
+    assert turned.converged is False
+
+
 def test_features_are_made_once_in_evaluation_mode() -> None:
     s = subject()
     encoder = nn.Sequential(RawPixels(), nn.Dropout(0.5))

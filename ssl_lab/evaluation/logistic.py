@@ -23,6 +23,7 @@ class Classifier(NamedTuple):
 
     weight: Float[Tensor, "c d"]
     bias: Float[Tensor, " c"]
+    converged: bool = True  # rather than stopped after so many iterations
 
     def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
         """The class of the largest logit."""
@@ -65,7 +66,7 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
 
     Minimises mean cross-entropy + penalty / 2 · |W|² on features standardised by the training set (as SimCLR's
     transfer protocol, arXiv 2002.05709 appendix B.8, without its refit). The penalty is the one that does best on
-    `sets.select`; ties go to the larger.
+    `sets.select`; ties go to the larger. `converged` is false where `max_iterations` ended the fit before its time.
     """
     require_penalties("logistic", penalties)
     sets = subject.sets
@@ -79,7 +80,8 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
         "chosen_on": len(sets.select),
         "views": "clean",
     }
-    return Result("logistic", {**figures, "select_top1": probe.accuracy, "penalty": probe.penalty}, settings)
+    figures |= {"select_top1": probe.accuracy, "penalty": probe.penalty, "converged": probe.classifier.converged}
+    return Result("logistic", figures, settings)
 
 
 def probe_of(subject: Subject, penalties: Sequence[float], max_iterations: int) -> Probe:
@@ -130,7 +132,7 @@ def fit(
         basis, coordinates = torch.linalg.qr(features.T)  # d x n, n x n
         turned = None if start is None else Classifier(start.weight @ basis, start.bias)
         found = fit(coordinates.T.contiguous(), labels, num_classes, penalty, max_iterations, turned)
-        return Classifier(found.weight @ basis.T, found.bias)
+        return found._replace(weight=found.weight @ basis.T)
     d = features.shape[1]
 
     def unpack(flat: np.ndarray) -> Classifier:
@@ -138,7 +140,7 @@ def fit(
         return Classifier(table[:, :d].contiguous(), table[:, d])
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = (part.requires_grad_() for part in unpack(flat))
+        weight, bias = (part.requires_grad_() for part in unpack(flat)[:2])
         loss = cross_entropy(features @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
         gradient = torch.autograd.grad(loss, (weight, bias))
         table = torch.cat([gradient[0], gradient[1][:, None]], 1)
@@ -148,4 +150,5 @@ def fit(
     if start is not None:
         origin = torch.cat([start.weight, start.bias[:, None]], 1).flatten().double().cpu().numpy()
     options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations}
-    return unpack(minimize(objective, origin, jac=True, method="L-BFGS-B", options=options).x)
+    found = minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
+    return unpack(found.x)._replace(converged=found.status != 1)  # 2: nothing lower is left within float32's rounding
