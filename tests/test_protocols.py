@@ -127,12 +127,14 @@ def test_a_label_outside_the_subset_is_refused() -> None:
             ask(torch.tensor([1, 2, 3]))
 
 
-@pytest.mark.parametrize("protocol", ["few_label", "finetune"])
+@pytest.mark.parametrize("protocol", ["few_label", "finetune", "finetune in folds"])
 def test_what_lies_outside_the_subsets_changes_nothing(protocol: str) -> None:
+    folds = 2 if protocol == "finetune in folds" else 1
+
     def measured(s: Subject) -> dict[str, Any]:
         if protocol == "few_label":
             return few_label(s, amounts=[6], draws=2, penalties=[1e-2, 1.0]).figures
-        return finetune(s, rates=[0.03, 0.1], epochs=2, batch_size=8, amount=6, draws=2).figures
+        return finetune(s, rates=[0.03, 0.1], epochs=2, batch_size=8, amount=6, draws=2, folds=folds).figures
 
     torch.manual_seed(0)
     encoder = Encoder(ResNet(width=0.125)).eval()
@@ -180,6 +182,7 @@ def test_the_rate_of_fine_tuning_is_chosen_by_cross_validation_inside_the_subset
         (finetune, {"batch_size": 0}, r"finetune\.batch_size=0"),
         (finetune, {"scale": [0.5, 0.3]}, r"finetune\.scale=\[0.5, 0.3\]"),
         (finetune, {"draws": 0, "amount": 5}, r"finetune\.draws=0"),
+        (finetune, {"amount": 1.5}, r"finetune\.amount=1.5"),
         (partial(segment, head=LinearStages), {"scale": [0.0, 1.0]}, r"segment\.scale=\[0.0, 1.0\]"),
     ],
 )

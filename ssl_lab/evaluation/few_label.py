@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.logistic import PENALTIES, Standardise, fit
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.settings import require, require_penalties
+from ssl_lab.evaluation.settings import is_amount, require, require_penalties
 from ssl_lab.evaluation.subject import Few, Subject
 from ssl_lab.types import Result
 
@@ -36,8 +36,8 @@ def few_label(
     1804.09170). Figures: mean and standard deviation over draws, by the name of the amount; of what `scores` gives
     besides, the mean over draws. Raises ValueError when a class has too few labels.
     """
-    fine = len(amounts) > 0 and all(0 < amount < 1 or (amount >= 1 and amount == int(amount)) for amount in amounts)
     allowed = "one or more, each a share between 0 and 1, or a whole number a class"
+    fine = len(amounts) > 0 and all(is_amount(amount) for amount in amounts)
     require(fine, "few_label.amounts", list(amounts), allowed, "[0.1,5]")
     require(draws >= 1, "few_label.draws", draws, "1 or more", 5)
     require_penalties("few_label", penalties)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ssl_lab.evaluation.few_label import over_draws, stratified, subset
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import is_amount, require
 from ssl_lab.evaluation.subject import Few, LabelledImages, NotApplicable, Subject, extract
 from ssl_lab.evaluation.training import (
     Augmented,
@@ -77,6 +78,8 @@ def finetune(
     labels = subject.labels(sets.test)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
     recipe.check("finetune", draws)
+    fine = amount is None or is_amount(amount)
+    require(fine, "finetune.amount", amount, "null, a share between 0 and 1, or a whole number a class", 0.1)
     course = Course(recipe, head_rate, layer_decay, min_steps)
     found = []
     for number in range(draw, draw + (draws if amount is not None else 1)):

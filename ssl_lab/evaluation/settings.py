@@ -12,6 +12,11 @@ def require(fine: bool, setting: str, got: object, allowed: str, instead: object
         raise ValueError(f"protocols.{setting}={got}; allowed: {allowed}; set protocols.{setting}={instead}")
 
 
+def is_amount(amount: float) -> bool:
+    """Whether it is an amount of labels: a share of them below 1, a whole number a class from 1 on."""
+    return 0 < amount < 1 or (amount >= 1 and amount == int(amount))
+
+
 def require_penalties(protocol: str, penalties: Sequence[float]) -> None:
     """Raises ValueError unless there is a penalty, and none below 0."""
     fine = len(penalties) > 0 and all(penalty >= 0 for penalty in penalties)
