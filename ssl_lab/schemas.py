@@ -116,6 +116,7 @@ class Comparison:
     draws: int
     rates: list[float]
     epochs: int
+    batch_size: int
     min_steps: int
     weights: str | None
     weights_backbone: str

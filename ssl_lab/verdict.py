@@ -49,7 +49,9 @@ def check(asked: Mapping[str, Any]) -> None:
         for amount in asked["amounts"]
         if not 0 < amount < 1
     ]
-    problems += [f"worth.{key}={asked[key]}; at least 1 is needed" for key in ("draws", "epochs") if asked[key] < 1]
+    problems += [
+        f"worth.{key}={asked[key]}; at least 1 is needed" for key in ("draws", "epochs", "batch_size") if asked[key] < 1
+    ]
     if not asked["rates"]:
         problems.append("worth.rates is empty; give at least one, such as worth.rates=[0.01,0.1]")
     if problems:
@@ -71,7 +73,7 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], ow
     asked = config["worth"]
     of_run = ["evaluate", f"run={run.path}", *places]
     tuned = [*of_run, "protocol=finetune", "baselines=[random_weights]", f"protocols.finetune.rates={asked['rates']}"]
-    tuned += [f"protocols.finetune.{key}={asked[key]}" for key in ("epochs", "min_steps")]
+    tuned += [f"protocols.finetune.{key}={asked[key]}" for key in ("epochs", "batch_size", "min_steps")]
     linear = ["protocol=[few_label,logistic]"]
     linear += [f"protocols.few_label.{key}={asked[key]}" for key in ("amounts", "draws")]
     yield Job("fine-tuning, all labels", [tuned])
