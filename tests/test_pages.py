@@ -75,7 +75,7 @@ def test_a_run_on_one_page(command: Command, tmp_path: Path) -> None:
     for part in (
         "Curves",
         "Health",
-        "Map of the test",
+        "Map of the",
         "Nearest",
         "Confusion",
         "Views",

@@ -139,7 +139,8 @@ def newest(results: list[dict[str, Any]], protocol: str) -> dict[str, Any] | Non
 
 def named(line: Mapping[str, Any]) -> str:
     """Of which encoder and which images a result is."""
-    return f"{line['name']}, {line['data']['name']}, {line['split']} split; "
+    data = line.get("data") or {}  # older lines lack it
+    return ", ".join([line["name"], *([data["name"]] if "name" in data else []), f"{line['split']} split; "])
 
 
 def map_section(seen: Mapping[str, Any] | None) -> str:
