@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -26,7 +27,6 @@ def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> 
     A few steps of a small batch of noise are timed, without data, loader or logs, and without what else runs then.
     images: of an epoch, where the data is not at hand. at_once: runs that share the cores.
     """
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
     method: Method = build(config["method"], preprocessing=UNITS, seed=0)
     keys = ("accelerator", "precision", "memory_format")  # no devices: what shares a batch cannot be told from one
     picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
@@ -34,8 +34,20 @@ def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> 
     if picked.accelerator == "cpu":
         rows = min(rows, max(1, PIXELS // side**2))
     noise = torch.randint(0, 256, (max(rows, method.fewest_rows), 3, side, side), dtype=torch.uint8)
-    total = images_seen(config, method, noise, images)
-    return None if total is None else total * step_seconds(picked, method, noise) / len(noise)
+    with threads(max(1, (os.cpu_count() or 1) // at_once)):
+        total = images_seen(config, method, noise, images)
+        return None if total is None else total * step_seconds(picked, method, noise) / len(noise)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within, torch computes on so many threads; their number is in the bits of what it computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, images: int | None) -> float | None:

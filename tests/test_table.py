@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, TINY, Command
 
@@ -197,6 +198,7 @@ def test_a_sweep_becomes_rows() -> None:
 
 def test_the_time_of_a_run_follows_from_its_length(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(estimate, "step_seconds", lambda *_: 2.0)
+    threads = torch.get_num_threads()
 
     def seconds(*words: str, images: int | None = None) -> float | None:
         return estimate.seconds(cli.compose("train", [*TINY, f"paths.cache={cache}", *words])[0], images)
@@ -207,6 +209,7 @@ def test_the_time_of_a_run_follows_from_its_length(monkeypatch: pytest.MonkeyPat
     bounded, freer = (seconds("trainer.max_epochs=1000", f"trainer.max_flops={f}", images=3200) for f in ("1e9", "2e9"))
     assert freer == pytest.approx(2 * bounded)
     assert seconds("data=svhn", "data.search=null") is None
+    assert torch.get_num_threads() == threads  # a run that follows in this process has the bits of its own
 
 
 def test_a_run_that_lacks_a_figure_is_to_be_measured() -> None:
