@@ -194,12 +194,12 @@ def test_features_are_made_once_in_evaluation_mode() -> None:
 
 def test_features_of_parts_of_train_are_not_made_twice() -> None:
     train, kept, taken = Images(90, 0), torch.arange(0, 80), torch.arange(80, 90)
-    sets = Sets(train, train.subset(kept), train.subset(taken), Images(30, 1), ["0", "1", "2"], (kept, taken))
+    fit_on, select, test = train.subset(kept), train.subset(taken), Images(30, 1)
+    sets = Sets(train, fit_on, select, test, ["0", "1", "2"], (kept, taken))
     s = Subject(RawPixels(), sets, torch.device("cpu"))
-    made = {images: s.features(images) for images in (sets.select, sets.train, sets.fit, sets.test)}
+    for images in (select, train, fit_on, test):
+        assert torch.equal(s.features(images), RawPixels()(images.images))
     assert train.gathered == list(range(90))
-    for images, features in made.items():
-        assert torch.equal(features, RawPixels()(images.images))  # type: ignore[attr-defined]
 
 
 def test_extract_leaves_the_mode_of_every_module_as_it_was() -> None:

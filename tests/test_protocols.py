@@ -413,9 +413,10 @@ def test_a_subset_is_divided_inside_itself() -> None:
     lone = Choice.inside(s, 1, 0, 5, seed=0)
     assert (lone.name, len(lone.whole), lone.held) == ("the subset itself", 3, 3)
     s.sets.train.labels = torch.tensor([0] * 5 + [1] * 50 + [2] * 65)  # type: ignore[misc]  # an attribute of `Images`
-    ((learned, judged),) = Choice.inside(s, 0.1, 0, 5, seed=0).pairs  # one label of the rare class is to learn from
-    assert (learned.labels == 0).sum() == 1  # type: ignore[union-attr]
-    assert (judged.labels == 0).sum() == 0  # type: ignore[union-attr]
+    pairs: list[Any] = Choice.inside(s, 0.1, 0, 5, seed=0).pairs
+    ((learned, judged),) = pairs  # one label of the rare class: it is there to learn from
+    assert (learned.labels == 0).sum() == 1
+    assert (judged.labels == 0).sum() == 0
 
 
 def test_few_images_are_seen_more_often() -> None:

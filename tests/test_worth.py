@@ -80,7 +80,7 @@ def test_rows_know_their_labels_and_which_images_they_told_right() -> None:
     assert (ours.name, all_weights.name) == (LINEAR, TUNED)
     for row in (ours, all_weights):
         assert (row.points[0].labels, row.points[0].draws) == (3, 2)
-        assert row.points[0].right.astype(int).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]  # type: ignore[union-attr]
+        assert np.asarray(row.points[0].right, int).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
     assert table([ours, all_weights])[0].keys() == table([ours, all_weights])[1].keys()
 
 
