@@ -43,9 +43,10 @@ test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and
 worth: $(STAMP) ## is pretraining worth it on your images? DATA=<folder or archive> WORDS='data.store_size=64 …' (40 minutes)
 	$(BIN)/python -m ssl_lab.worth "data.root=$(DATA)" $(WORDS)
 
-EVERY = "protocol=[knn,logistic,few_label,linear,finetune,stages,cluster,retrieval,robust]" \
+EVERY = "protocol=[knn,logistic,few_label,few_label_finetune,linear,finetune,stages,cluster,retrieval,robust,health]" \
 	"baselines=[random_weights,raw_pixels,color_statistics,kmeans_features]" \
-	"protocols.robust.severities=[3]" "protocols.finetune.rates=[0.03]"
+	"protocols.robust.severities=[3]" "protocols.finetune.rates=[0.03]" \
+	"protocols.few_label_finetune.rates=[0.03]" protocols.few_label_finetune.draws=3 protocols.few_label_finetune.folds=1
 
 .PHONY: protocols-cifar10
 protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every protocol (two hours on a thread)

@@ -132,7 +132,7 @@ def answer(rows: Sequence[Row]) -> list[str]:
         ranked = sorted(there, key=lambda name: -there[name].accuracy)
         level = [name for name in ranked if not clear(there[ranked[0]], there[name])]
         choice = choices[share] = min(level, key=CHEAPEST_FIRST.index)
-        beside = f" (no clear difference from {ranked[0]})" if choice != ranked[0] else ""
+        beside = f" (the cheapest of what is level: {'; '.join(level)})" if len(level) > 1 else ""
         figures = "; ".join(f"{name} {100 * there[name].accuracy:.1f}" for name in ranked)
         told.append(f"With {share} of the labels ({amounts[share]:,}): {choice}{beside}. {figures}.")
     return [sentence(choices), *told, *saved({row.name: row for row in rows})]

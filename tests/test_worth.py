@@ -108,8 +108,9 @@ def test_the_answer_names_the_cheapest_of_the_best() -> None:
         f"Use: with 1 % of the labels {LINEAR}; with 10 % of the labels {TUNED}; with 100 % of the labels {SUPERVISED}."
     )
     assert said[1].startswith(
-        f"With 1 % of the labels (100): {LINEAR} (no clear difference from {TUNED}). {TUNED} 41.0; "
+        f"With 1 % of the labels (100): {LINEAR} (the cheapest of what is level: {TUNED}; {LINEAR}). {TUNED} 41.0; "
     )
+    assert f"{SUPERVISED} (the cheapest of what is level: {SUPERVISED}; {TUNED})." in said[3]
     assert f"with 100 labels (25.0 %), {LINEAR} reaches with at most 100." in said[4]
     assert said[5].endswith(f"{TUNED} reaches with about 237.")
     assert said[6].endswith(f"{TUNED} reaches with about 10,000, though with 10,000 the two are not told apart.")
