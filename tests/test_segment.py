@@ -94,6 +94,21 @@ def test_a_head_learns_what_brightness_tells(head: type, frozen: bool) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
+def test_the_rate_is_not_chosen_on_the_test_set() -> None:
+    encoder = Encoder(ConvNet([8, 8])).eval()
+
+    def chosen(seed: int, leak: bool) -> dict[str, float]:
+        torch.manual_seed(0)
+        sets, test = subject(encoder).sets, Masked(16, seed)
+        test.masks = test.masks.flip(2) if seed % 2 else test.masks
+        sets = Sets(sets.train, sets.fit, test if leak else sets.select, test, sets.classes)
+        found = segment(Subject(encoder, sets, torch.device("cpu")), HEAD, rates=[1e-3, 0.03], epochs=2, batch_size=8)
+        return {key: found.figures[key] for key in ("rate", "select_miou")}
+
+    assert chosen(2, leak=False) == chosen(7, leak=False)
+    assert chosen(2, leak=True) != chosen(7, leak=True)
+
+
 def test_void_pixels_are_neither_learned_nor_counted() -> None:
     encoder = Encoder(ConvNet([8, 8])).eval()
     s = subject(encoder)

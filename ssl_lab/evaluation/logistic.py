@@ -1,7 +1,7 @@
 """Multinomial logistic regression on frozen features."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,10 @@ class Probe(NamedTuple):
         """The class of the largest logit."""
         return self.classifier.predict(self.standardise(features))
 
+    def chosen(self) -> dict[str, Any]:
+        """What a result line says of the choice."""
+        return {"select_top1": self.accuracy, "penalty": self.penalty, "converged": self.classifier.converged}
+
 
 def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_iterations: int = 200) -> Result:
     """Accuracy of L2-regularised logistic regression on cached clean features, fitted by L-BFGS.
@@ -80,8 +84,7 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
         "chosen_on": len(sets.select),
         "views": "clean",
     }
-    figures |= {"select_top1": probe.accuracy, "penalty": probe.penalty, "converged": probe.classifier.converged}
-    return Result("logistic", figures, settings)
+    return Result("logistic", figures | probe.chosen(), settings)
 
 
 def probe_of(subject: Subject, penalties: Sequence[float], max_iterations: int) -> Probe:

@@ -77,4 +77,4 @@ def robust(
     settings = {"corruptions": list(corruptions), "severities": list(severities), "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
     settings |= {"noise_for_batches_of": subject.batch_size}
-    return Result("robust", figures, settings, ("clean", "corrupted"))
+    return Result("robust", figures | probe.chosen(), settings, ("clean", "corrupted"))

@@ -46,7 +46,7 @@ def stages(
     best = -1.0
     for i, (train, select, test) in enumerate(zip(*parts, strict=True), start=1):
         probe = choose(train, labels[0], select, labels[1], num_classes, penalties, max_iterations)
-        found = scores(probe.predict(test), labels[2], num_classes)
+        found = scores(probe.predict(test), labels[2], num_classes) | probe.chosen()
         figures |= {f"stage{i}_{key}": value for key, value in found.items() if key != "confusion"}
         if probe.accuracy > best:
             best, figures["top1"], figures["best_stage"] = probe.accuracy, found["top1"], i
