@@ -49,7 +49,7 @@ EVERY = "protocol=[knn,logistic,few_label,few_label_finetune,linear,finetune,sta
 	"protocols.few_label_finetune.rates=[0.03]" protocols.few_label_finetune.draws=3 protocols.few_label_finetune.folds=1
 
 .PHONY: protocols-cifar10
-protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every protocol (two hours on a thread)
+protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every protocol (under three hours on a thread)
 	$(BIN)/python -m ssl_lab.train experiment=cifar10_cpu method=simclr loss=nt_xent_sharp views=simclr_cifar_4x20 probe=none \
 		paths.out=outputs/protocols
 	$(BIN)/python -m ssl_lab.evaluate run=outputs/protocols/cifar10_cpu paths.out=outputs/protocols $(EVERY) \
@@ -57,7 +57,7 @@ protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every
 		save=docs/results/protocols/cifar10.md
 
 .PHONY: protocols-tiny20
-protocols-tiny20: $(STAMP) ## the same on 20 classes of Tiny ImageNet, DATA=<tiny-imagenet-20.tar.xz> (an hour and a half on a thread)
+protocols-tiny20: $(STAMP) ## the same on 20 classes of Tiny ImageNet, DATA=<tiny-imagenet-20.tar.xz> (under two hours on a thread)
 	$(BIN)/python -m ssl_lab.train experiment=worth "data.root=$(DATA)" paths.out=outputs/protocols
 	$(BIN)/python -m ssl_lab.evaluate run=outputs/protocols/worth paths.out=outputs/protocols $(EVERY) \
 		protocols.knn.k=20 protocols.few_label.draws=3 protocols.linear.epochs=20 protocols.finetune.epochs=20 \
