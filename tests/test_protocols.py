@@ -289,8 +289,9 @@ def test_stages_probe_each_stage_and_choose_on_validation() -> None:
     encoder = Encoder(ResNet(width=0.0625)).eval()
     s = subject(encoder)
     found = stages(s, penalties=[1e-3, 1e-1])
-    assert found.shown == tuple(f"stage{i}_top1" for i in (1, 2, 3, 4))
-    assert found.figures["top1"] == found.figures[f"stage{found.figures['best_stage']}_top1"]
+    assert found.shown == ("top1", *(f"stage{i}_top1" for i in (1, 2, 3, 4)))
+    for key in ("top1", "top1_low", "top1_high"):
+        assert found.figures[key] == found.figures[f"stage{found.figures['best_stage']}_{key}"]
     assert found.figures["stage4_top1"] == pytest.approx(logistic(s, penalties=[1e-3, 1e-1]).figures["top1"])
     before = [found.figures["best_stage"], found.figures["top1"]]
     s.sets.test.labels = (s.sets.test.labels + 1) % 3  # type: ignore[operator, misc]

@@ -31,7 +31,8 @@ def stages(
     """Accuracy of logistic regression on each stage, averaged over a `grid` x `grid` of cells.
 
     Pretext tasks often peak before the last stage, which answers their question (Kolesnikov, Zhai, Beyer 2019, arXiv
-    1901.09005). `top1` is that of the stage that does best on `sets.select`. NotApplicable for an encoder without.
+    1901.09005). `top1`, which stands for the protocol, is that of the stage that does best on `sets.select`.
+    NotApplicable for an encoder without.
     """
     encoder: Any = subject.encoder
     if not hasattr(encoder, "stages"):
@@ -49,7 +50,8 @@ def stages(
         found = scores(probe.predict(test), labels[2], num_classes) | probe.chosen()
         figures |= {f"stage{i}_{key}": value for key, value in found.items() if key != "confusion"}
         if probe.accuracy > best:
-            best, figures["top1"], figures["best_stage"] = probe.accuracy, found["top1"], i
+            best = probe.accuracy
+            figures |= {"best_stage": i} | {key: found[key] for key in ("top1", "top1_low", "top1_high")}
     settings = {"grid": grid, "penalties": list(penalties), "max_iterations": max_iterations, "views": "clean"}
     settings |= {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
-    return Result("stages", figures, settings, tuple(f"stage{i}_top1" for i in range(1, len(widths) + 1)))
+    return Result("stages", figures, settings, ("top1", *(f"stage{i}_top1" for i in range(1, len(widths) + 1))))
