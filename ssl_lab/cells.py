@@ -101,7 +101,12 @@ def beside(spec: Mapping[str, Any]) -> list[str]:
 
 def figure(line: Mapping[str, Any]) -> float:
     """The figure that stands for a protocol in a table."""
-    return float(line["figures"][line.get("shown", ["top1"])[0]])
+    return float(line["figures"][headline(line)])
+
+
+def headline(line: Mapping[str, Any]) -> str:
+    """Its name: accuracy where the protocol has one, else the first that it shows."""
+    return "top1" if "top1" in line["figures"] else line["shown"][0]
 
 
 def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float]:
@@ -170,8 +175,7 @@ def against(table: Table, jobs: list[Job], ours: Known, kept: Known) -> tuple[li
         here, there = (lines_of(run, table) if run else {} for run in runs)
         for protocol, again in [kind for kind in here if kind in there]:
             made, was = figure(here[protocol, again]), there[protocol, again]
-            shown = was.get("shown", ["top1"])[0]
-            low, high = (was["figures"].get(f"{shown}_{end}") for end in ("low", "high"))
+            low, high = (was["figures"].get(f"{headline(was)}_{end}") for end in ("low", "high"))
             what = f"{protocol}, recalibrated" if again else protocol
             line = f"{job.row}, seed {job.seed}, {what}: {100 * made:.1f} here, {100 * figure(was):.1f} kept"
             if low is not None and high is not None:
