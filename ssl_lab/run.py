@@ -47,23 +47,25 @@ class Run:
         wanted = {key: self.settings[key] for key in ("accelerator", "devices", "precision", "memory_format")}
         self.hardware = hardware.pick(**(wanted if place.size == 1 else wanted | {"devices": place.here}))
         processes = max(place.size, self.hardware.devices)
-        check_parts(config)
+        method = check_parts(config)
         self.data: ImageData = build(config["data"], seed=config["seed"])
         if self.data.batch_size % processes:
             raise ValueError(
                 f"data.batch_size={self.data.batch_size} does not divide among {processes} processes: set it to "
                 f"{-(-self.data.batch_size // processes) * processes}"
             )
+        method.check(self.data.batch_size, processes)
         self.data.open_for_training()
         self.choices = {group: choices[group] for group in ("method", "backbone", "data")}
         self.folder = run_folder(config, choices, self.data, self.hardware.precision)
 
 
-def check_parts(config: dict[str, Any]) -> None:
-    """Build the method without memory or data, so that parts that do not fit are refused before any work is done."""
+def check_parts(config: dict[str, Any]) -> Method:
+    """The method without memory or data, so that parts that do not fit are refused before any work is done."""
     check_keywords(config)
     with torch.device("meta"):
-        build(config["method"], preprocessing={}, seed=0)
+        method: Method = build(config["method"], preprocessing={}, seed=0)
+    return method
 
 
 def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData, precision: str) -> RunFolder:

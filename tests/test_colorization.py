@@ -91,6 +91,12 @@ def test_the_annealed_mean_goes_from_the_mode_to_the_mean() -> None:
     assert (between - chosen).norm() < (mean.decode(logits) - chosen).norm()
 
 
+@pytest.mark.parametrize("bins", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logits", [torch.bfloat16, torch.float32, torch.float64])
+def test_answers_of_any_precision_are_decoded(bins: torch.dtype, logits: torch.dtype) -> None:
+    assert Palette().to(bins).decode(torch.randn(1, 261, 2, 2, dtype=logits)).dtype == bins
+
+
 def test_what_is_encoded_is_decoded() -> None:
     palette = Palette(temperature=1.0)
     ab = pixels.chroma(colours())

@@ -50,6 +50,12 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda q, k: info_nce(q, k, queue, 0.5), (query, key))
 
 
+def test_a_second_derivative_is_refused_instead_of_wrong() -> None:
+    query, key, queue = unit(3, 4, 0).requires_grad_(), unit(3, 4, 1), unit(5, 4, 2)
+    with pytest.raises(RuntimeError, match="info_nce: got create_graph=True"):
+        torch.autograd.grad(info_nce(query, key, queue, 0.5), query, create_graph=True)
+
+
 def test_equal_rows_give_the_logarithm_of_their_number() -> None:
     row = unit(1, 4, 0)
     assert info_nce(row.expand(3, 4), row.expand(3, 4), row.expand(7, 4), 0.2).item() == pytest.approx(math.log(8))

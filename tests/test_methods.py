@@ -119,9 +119,23 @@ def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str
     assert torch.isfinite(method.step(images(4), draws(4)).loss)
 
 
-@pytest.mark.parametrize("loss", TWO_VIEW_LOSSES)
-def test_moco_v3_takes_every_two_view_loss(loss: str) -> None:
-    assert torch.isfinite(make("moco_v3", f"loss={loss}").step(images(), draws()).loss)
+@pytest.mark.parametrize("projector", cli.options()["projector"])
+@pytest.mark.parametrize("loss", [*TWO_VIEW_LOSSES, "moco_v3"])
+def test_moco_v3_takes_every_two_view_loss_and_projector(loss: str, projector: str) -> None:
+    assert torch.isfinite(make("moco_v3", f"loss={loss}", f"projector={projector}").step(images(), draws()).loss)
+
+
+@pytest.mark.parametrize("projector", cli.options()["projector"])
+def test_moco_takes_every_projector(projector: str) -> None:
+    assert torch.isfinite(make("moco_v2", f"projector={projector}").step(images(), draws()).loss)
+
+
+@pytest.mark.parametrize(
+    ("task", "whole"), [("rotation", True), ("jigsaw", False), ("jigsaw_3x3", False), ("context", False)]
+)
+def test_the_task_says_whether_batch_norm_sees_whole_images(task: str, whole: bool) -> None:
+    for method in ("rotation", "jigsaw"):
+        assert make(method, f"task={task}", "data.store_size=64").whole_images is whole
 
 
 DENSE_TASKS = ["colorization", "inpainting", "inpainting_regions"]
@@ -177,6 +191,18 @@ def test_every_dense_task_takes_every_dense_head_and_loss(method: str, task: str
         (["method=rotation", "head=upsampler"], "head=linear"),
         (["method=barlow_twins", "views=simclr_cifar_4x20"], "count=2"),
         (["method=simclr", "views=shift_flip"], "count=2"),
+        (["method=moco_v3", "method.predictor.widths=[64,64]"], r"method\.predictor: .*null"),
+        (["method=moco_v2", "method.splits=0"], r"method\.splits=0"),
+        (["method=moco_v3", "method.momentum=1.5"], r"method\.momentum=1\.5"),
+        (["method=colorization", "task=inpainting"], "task=colorization"),
+        (["method=inpainting", "task=colorization"], "task=inpainting"),
+        (["method=inpainting", "method.task.fraction=0.9999"], "method.task.fraction to less"),
+        (["method=colorization", "method.palette.uniform=0"], "uniform"),
+        (["method=jigsaw", "method.task.gap=-1"], r"method\.task\.gap=-1"),
+        (["method=jigsaw", "task=jigsaw_3x3", "backbone=convnet"], "ConvNet cannot take the images of 6 px"),
+        (["method=context", "method.task.size=6", "backbone=convnet"], "ConvNet cannot take the images of 6 px"),
+        (["backbone=timm", "method.backbone.name=vit_tiny_patch16_224"], "cannot take the images of 32 px"),
+        (["method=vicreg", "method.microbatch=1"], r"method\.microbatch=1"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ from torch import nn
 from ssl_lab import cli
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
-from ssl_lab.methods import TwoView
+from ssl_lab.methods import TwoView, flops_per_image
 from ssl_lab.methods.microbatch import in_parts, moving
 
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
@@ -37,6 +37,26 @@ def test_the_gradient_is_that_of_the_whole_batch_without_batch_norm(loss: str, s
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     assert torch.allclose(*features, rtol=1e-12)
     assert (gradients[0] - gradients[1]).norm() <= 1e-10 * gradients[0].norm()
+
+
+def test_no_part_is_left_with_one_row() -> None:
+    parts: list[tuple[int, int]] = []
+    rows = torch.zeros(64, 1, requires_grad=True)
+
+    def embed(start: int, stop: int) -> tuple[torch.Tensor]:
+        parts.append((start, stop))
+        return (rows[start:stop],)
+
+    (joined,) = in_parts(embed, nn.Identity(), 64, 7)
+    assert joined.shape == (64, 1)
+    assert [stop - start for start, stop in parts] == [6, 6, 7, 6, 7, 6, 6, 7, 6, 7]
+    step = make("method=vicreg", "method.microbatch=11").step(IMAGES, Draws(0, 3, 12))  # 11 and 1 would not do
+    assert torch.isfinite(step.loss)
+
+
+def test_the_cost_of_a_step_counts_the_pass_made_again() -> None:
+    whole, parts = (flops_per_image(make(f"method.microbatch={size}"), IMAGES[:4]) for size in ("null", "256"))
+    assert parts / whole == pytest.approx(4 / 3, rel=0.02)
 
 
 def test_running_averages_move_once_and_not_again_in_the_backward_pass() -> None:
@@ -77,6 +97,13 @@ def test_only_a_part_is_held_at_a_time() -> None:
 
 def test_accumulation_is_warned_of_and_parts_are_explained() -> None:
     assert any("method.microbatch" in remark for remark in make().remarks(100, accumulate=4))
+    for name in ("moco_v2", "moco_v3"):
+        config, _ = cli.compose("train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.0625"])
+        method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
+        warned = [remark for remark in method.remarks(10**6, accumulate=4) if "accumulate_grad_batches=4" in remark]
+        assert len(warned) == 1
+        assert "method.microbatch" in warned[0]
+        assert not any("accumulate" in remark for remark in method.remarks(10**6, accumulate=1))
     assert make().remarks(100, accumulate=1) == []
     assert any("batch norm" in remark for remark in make("method.microbatch=6").remarks(100, accumulate=1))
     with pytest.raises(ValueError, match=r"method\.microbatch=0"):

@@ -1,5 +1,6 @@
 """What MoCo stands on: the queue, the teacher, batch norm in parts, and their order within a step."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,30 @@ def test_shuffled_keys_come_back_in_the_order_of_their_queries() -> None:
     assert torch.allclose(keys, method.teacher(views), atol=1e-5)
     method.teacher.train()
     assert not torch.allclose(method.keys(views, torch.randperm(16)), method.keys(views, torch.arange(16)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batch", "processes", "said"),
+    [(100, 1, "data.batch_size to 104"), (64, 3, "method.splits=8: .* set it to 9"), (40, 16, "data.batch_size to 48")],
+)
+def test_a_batch_that_the_parts_do_not_divide_is_refused(batch: int, processes: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        moco().check(batch, processes)
+    for fits in ((64, 1), (64, 2), (64, 8), (64, 16)):
+        moco().check(*fits)
+    moco("moco_v2", "method.splits=1").check(batch, processes)
+
+
+def test_a_refused_batch_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.batch_size to 72"):
+        pretrain(*cli.compose("train", [*TINY, "method=moco_v2", "data.batch_size=66", f"paths.out={tmp_path}"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_second_adds_the_cosine() -> None:
+    rates = [[moco(name).optim.factor(step, 100, 0) for step in (0, 59, 60, 80)] for name in ("moco_v1", "moco_v2")]
+    assert rates[0] == pytest.approx([1, 1, 0.1, 0.01])
+    assert rates[1] == pytest.approx([(1 + math.cos(math.pi * step / 100)) / 2 for step in (0, 59, 60, 80)])
 
 
 def test_a_queue_as_long_as_the_set_is_warned_of() -> None:

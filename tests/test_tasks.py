@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssl_lab import cli
+from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.tasks import Context, Jigsaw, Rotation, hamming_permutations
 from ssl_lab.tasks.chroma import CHROMA
 from ssl_lab.tasks.context import NEIGHBOURS
+from ssl_lab.tasks.patches import standardise
 
 
 def images(n: int = 6, size: int = 12) -> Tensor:
@@ -33,6 +36,20 @@ def test_turning_back_restores_the_image() -> None:
 def test_rotation_leaves_no_black_corners() -> None:
     batch = Rotation()(0.5 + images() / 2, draws())
     assert batch.inputs.min() >= 0.5
+
+
+def test_images_are_augmented_first_and_turned_last() -> None:
+    """A flip behind the turn would make 90 and 270 degrees the same; a turn by interpolation leaves corners."""
+    method = build(cli.compose("train", ["method=rotation", "backbone=convnet"])[0]["method"], preprocessing={}, seed=0)
+    photos = torch.randint(1, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    method.encoder.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    method.step(photos, draws(6))
+    (views,) = method.views(photos, draws(6), count=1)
+    upright, *turned = seen[0].chunk(4)
+    assert torch.equal(upright, method.encoder.normalize(views))
+    for turns, those in enumerate(turned, start=1):
+        assert torch.equal(those.rot90(-turns, (2, 3)), upright)
 
 
 def test_rotation_refuses_what_is_not_square() -> None:
@@ -64,6 +81,28 @@ def test_a_gap_takes_every_place_and_stays_in_its_cell() -> None:
     cells = task.table[batch.targets]
     assert torch.equal(rows // 6 * 2 + columns // 6, cells)
     assert set((rows % 6).flatten().tolist()) == set((columns % 6).flatten().tolist()) == {0, 1, 2}
+
+
+def test_edges_solve_a_puzzle_without_a_gap_and_not_with_one() -> None:
+    """A shortcut on purpose: where two tiles of a smooth picture meet, their edges continue each other."""
+    n, size = 200, 32
+    waves = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(waves, size, mode="bicubic", align_corners=True)
+
+    def solved(gap: int) -> float:
+        """The share of puzzles whose order is told by the edges alone."""
+        task = Jigsaw(2, 24, gap=gap, chroma="keep", standardise=False)
+        batch = task(smooth, draws(n))
+        breaks = []
+        for order in task.table:
+            cells = batch.inputs[:, order.argsort()]  # as if this were the order that they were shuffled to
+            side = cells[:, [0, 2], :, :, -1] - cells[:, [1, 3], :, :, 0]
+            below = cells[:, [0, 1], :, -1] - cells[:, [2, 3], :, 0]
+            breaks.append(side.square().sum((1, 2, 3)) + below.square().sum((1, 2, 3)))
+        return float((torch.stack(breaks, 1).argmin(1) == batch.targets).float().mean())
+
+    assert solved(0) > 0.99
+    assert solved(8) < 0.7
 
 
 def test_a_standardised_tile_says_nothing_of_its_light() -> None:
@@ -130,12 +169,17 @@ def test_chroma_keeps_the_shape_and_follows_its_draws(name: str) -> None:
         assert not torch.equal(once, patches)
 
 
-def test_dropping_keeps_one_channel_of_all_patches_of_an_image() -> None:
+def test_dropping_keeps_one_channel_of_each_patch_and_hides_its_light() -> None:
     patches = torch.rand(60, 2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    same = (CHROMA["drop"](patches, draws(60)) == patches).all(4).all(3)
-    assert (same.sum(2) == 1).all()
-    assert torch.equal(same[:, 0], same[:, 1])
-    assert same[:, 0].any(0).all()
+    dropped = CHROMA["drop"](patches, draws(60))
+    kept = (dropped == standardise(patches)).all(4).all(3)
+    assert (kept.sum(2) == 1).all()
+    assert kept.any(0).all()
+    assert not torch.equal(kept[:, 0], kept[:, 1])  # each patch draws its own, as in the released code
+    noise = dropped[~kept]
+    assert noise.mean() == pytest.approx(0.5, abs=1e-3)
+    assert noise.std() == pytest.approx(dropped[kept].std().item() / 100, rel=0.1)
+    assert torch.allclose(CHROMA["drop"](patches + 0.2, draws(60)), dropped, atol=1e-5)
 
 
 def test_projecting_takes_out_green_against_magenta() -> None:

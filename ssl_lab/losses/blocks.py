@@ -26,3 +26,12 @@ def product(a: Float[Tensor, "r k"], b: Float[Tensor, "k c"]) -> Float[Tensor, "
     if a.device.type == "cpu" and a.dtype == torch.float32 and torch.backends.mkldnn.is_available():
         return F.conv1d(b[None], a[:, :, None])[0]
     return a @ b
+
+
+def refuse_second_derivative(name: str) -> None:
+    """In a backward pass that autograd is to differentiate again: it would find nothing to differentiate, silently.
+
+    torch's once_differentiable would let this pass: it looks at the incoming gradient, not at what was saved.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(f"{name}: got create_graph=True, has only a first derivative: leave create_graph out")

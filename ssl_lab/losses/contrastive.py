@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ssl_lab.losses.blocks import LOG2_E, fits_unshifted, product
+from ssl_lab.losses.blocks import LOG2_E, fits_unshifted, product, refuse_second_derivative
 
 # Rows of one square block of the similarity matrix; results do not depend on it. On a CPU a block should fit in the
 # cache, but be no smaller: threads wait for each other after every operation, which on busy cores makes small blocks
@@ -72,9 +72,7 @@ class _LogSumExpOfOthers(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, "m"]) -> tuple[Float[Tensor, "m d"], None]:
         """dz_i = sum_j w_ij z_j / T, where w_ij = grad_i exp(s_ij - l_i) + grad_j exp(s_ij - l_j) is symmetric too."""
-        # torch's once_differentiable would let this pass: it looks at grad, not at what was saved
-        if torch.is_grad_enabled():
-            raise RuntimeError("nt_xent: got create_graph=True, has only a first derivative: leave create_graph out")
+        refuse_second_derivative("nt_xent")
         y, log_sums = ctx.saved_tensors
         weigh = _weigh if fits_unshifted(ctx.temperature, y.dtype) else _weigh_shifted
         grad_y = torch.zeros_like(y)

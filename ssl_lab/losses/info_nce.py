@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ssl_lab.losses.blocks import LOG2_E, fits_unshifted, product
+from ssl_lab.losses.blocks import LOG2_E, fits_unshifted, product, refuse_second_derivative
 
 _BLOCK = 4096  # rows of the queue at a time: a block of similarities to 256 queries takes 4 MiB
 
@@ -70,6 +70,7 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None, None]:
+        refuse_second_derivative("info_nce")
         query, key, expected, right = ctx.saved_tensors
         grad = grad * ctx.scale
         return grad * (expected - key), grad * (right - 1) * query, None, None

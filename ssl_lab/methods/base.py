@@ -27,6 +27,7 @@ class Method(LightningModule, ABC):
 
     fewest_rows = 4  # a step needs, to be counted
     whole_images = True  # false where the backbone saw tiles, patches or holes, which its batch norm then expects
+    microbatch: int | None = None  # images that pass the networks at a time; None for the whole batch
     views_per_image = 1  # images the backbone sees for each one of the batch; for the record of a run's cost
 
     def __init__(self, backbone: nn.Module, optim: OptimRecipe, preprocessing: dict[str, Any], seed: int):
@@ -39,6 +40,9 @@ class Method(LightningModule, ABC):
     def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Let the parts that start from data see some unlabelled images, once, before training."""
         self.encoder.fit(images)
+
+    def check(self, batch_size: int, processes: int) -> None:
+        """Refuse a batch that the method cannot divide among so many processes. Raises ValueError."""
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
         """What a user should know before training on so many images, with the gradients of so many batches added."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_lab import pixels
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import Kind, another_task, check_head, check_loss
+from ssl_lab.methods.fit import Kind, another_task, check_head, check_loss, check_sizes
 from ssl_lab.methods.two_view import at_least_float32
 from ssl_lab.tasks import Palette
 from ssl_lab.types import Step, TaskBatch
@@ -25,6 +25,7 @@ class DenseTask(Protocol):
 
     num_outputs: int  # numbers that make one answer
     stride: int  # pixels of the image between two answers
+    whole_images: bool  # false where they have holes, which batch norm then expects
 
     def check(self, size: int) -> None: ...
 
@@ -40,6 +41,8 @@ class Dense(Method):
     that compares values leaves it aside.
     """
 
+    option: str  # a task that it answers
+
     def __init__(
         self,
         task: nn.Module,  # a DenseTask
@@ -51,16 +54,22 @@ class Dense(Method):
     ):
         super().__init__(**parts)
         self.kind: Kind = check_loss(loss, "distribution", "values") if palette else check_loss(loss, "values")
-        if not isinstance(task, DenseTask):
-            raise another_task(task, "inpainting")
+        if not (isinstance(task, DenseTask) and self.asked(task)):
+            raise another_task(task, self.option)
         check_head(head, dense=True)
         task.check(views.sizes[0])
+        check_sizes(self.encoder.backbone, views.sizes[:1])
         self.task, self.loss, self.views = task, loss, views
+        self.whole_images = task.whole_images
         self.palette = palette if self.kind == "distribution" else None
         num_outputs = task.num_outputs if self.palette is None else len(self.palette)
         backbone: Any = self.encoder.backbone
         self.head = head(backbone.stage_channels, backbone.stage_strides, num_outputs, task.stride)
         train_stages_alone(backbone, views.sizes[0])
+
+    def asked(self, task: DenseTask) -> bool:
+        """Whether a task asks what this method answers."""
+        raise NotImplementedError
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         (images,) = self.views(inputs, draws, count=1)
@@ -123,7 +132,11 @@ class ContextEncoder(Dense):
     The loss compares in the backbone's units, so that answering the mean colour costs about 1. Use `task=inpainting`.
     """
 
-    whole_images = False
+    option = "inpainting"
+
+    def asked(self, task: DenseTask) -> bool:
+        """The three channels of the image."""
+        return task.num_outputs == 3
 
     def targets(self, questions: TaskBatch) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n 1 h w"]]:
         return at_least_float32(self.encoder.normalize(questions.targets)), pixel_weights(questions)
@@ -141,15 +154,20 @@ class Colorization(Dense):
     instead of classes of the palette, in units of 25.
     """
 
+    option = "colorization"
     unit = 25.0  # of ab: about their deviation in photographs
 
     def __init__(self, preprocessing: dict[str, Any], **parts: Any):
         super().__init__(preprocessing={**preprocessing, "color": "lightness"}, **parts)
 
+    def asked(self, task: DenseTask) -> bool:
+        """The ab of the image; `colours` is beyond what a DenseTask promises."""
+        return hasattr(task, "colours")
+
     def prepare(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Also weigh the colours by how rare they are. Raises ValueError when the images have none."""
         super().prepare(images)
-        task: Any = self.task  # `colours` is beyond what a DenseTask promises
+        task: Any = self.task
         ab = torch.cat([task.colours(pixels.to_float(part)) for part in images.split(512)])
         mean = float(ab.norm(dim=1).mean())
         if mean < 1:

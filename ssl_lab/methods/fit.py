@@ -1,9 +1,11 @@
 """Whether a loss asks for what a method hands it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Kind = Literal["views", "queue", "targets", "distribution", "values"]
@@ -52,6 +54,21 @@ def another_task(task: nn.Module, option: str) -> ValueError:
         f"method.task: {type(task).__name__} does not ask what this method answers: set task={option}, or the method "
         "of that task"
     )
+
+
+def check_sizes(backbone: nn.Module, sizes: Iterable[int]) -> None:
+    """Refuse a backbone that images of these sides cannot pass. Raises ValueError."""
+    twin = deepcopy(backbone).to("meta")  # shapes alone: this costs nothing
+    for size in dict.fromkeys(sizes):
+        try:
+            with torch.no_grad():
+                twin(torch.empty(2, 3, size, size, device="meta"))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ValueError(
+                f"method.backbone: {type(backbone).__name__} cannot take the images of {size} px that this method "
+                f"shows it ({str(error).splitlines()[0]}): set data.store_size, or the sizes of method.views or "
+                "method.task, to what it takes, or another backbone, such as backbone=resnet18"
+            ) from None
 
 
 def check_head(head: Callable[..., nn.Module], dense: bool) -> None:

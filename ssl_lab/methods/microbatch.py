@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +13,24 @@ from torch.utils.checkpoint import checkpoint
 def in_parts(
     embed: Callable[[int, int], tuple[Tensor, ...]], network: nn.Module, n: int, size: int
 ) -> tuple[Tensor, ...]:
-    """What `embed(start, stop)` makes of all `n` rows, `size` at a time, keeping no activation.
+    """What `embed(start, stop)` makes of all `n` rows, at most `size` at a time, keeping no activation.
 
     The backward pass makes each part again (Gao et al. 2021, arXiv 2101.06983, by checkpointing), so `embed` must
     follow from its rows alone. On a network without batch norm, or with it frozen, gradients are those of one pass.
-    The running averages of a batch norm move as far as one pass would move them, and not again in the backward pass.
+    The parts are alike, up to one row: batch norm cannot take a rest of one. Its running averages move as far as one
+    pass would move them, and not again in the backward pass.
     """
-    starts = range(0, n, size)
+    parts = -(-n // size)
+    edges = [n * i // parts for i in range(parts + 1)]
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Around the forward pass of a part, and around making it again."""
-        return moving(network, 1 / len(starts)), moving(network, 0.0)
+        return moving(network, 1 / parts), moving(network, 0.0)
 
-    def part(start: int) -> tuple[Tensor, ...]:
-        return checkpoint(embed, start, min(start + size, n), use_reentrant=False, context_fn=contexts)
+    def part(start: int, stop: int) -> tuple[Tensor, ...]:
+        return checkpoint(embed, start, stop, use_reentrant=False, context_fn=contexts)
 
-    return tuple(torch.cat(same) for same in zip(*(part(start) for start in starts), strict=True))
+    return tuple(torch.cat(same) for same in zip(*(part(*ends) for ends in pairwise(edges)), strict=True))
 
 
 @contextmanager

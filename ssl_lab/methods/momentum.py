@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_lab.distributed import gather, rank
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import check_loss
+from ssl_lab.methods.fit import check_loss, check_sizes
 from ssl_lab.methods.two_view import accumulation_remarks, at_least_float32, whole_batch_loss
 from ssl_lab.nn import Queue, Teacher, split_batch_norms
 from ssl_lab.types import Step
@@ -73,6 +73,10 @@ class MoCo(Taught):
             raise ValueError(
                 f"method.views.count={views.count}: MoCo takes a query and a key; set method.views.count=2"
             )
+        if splits < 1:
+            raise ValueError(f"method.splits={splits}: batch norm takes 1 part or more; 1 is the whole batch")
+        check_momentum(momentum)
+        check_sizes(self.encoder.backbone, views.sizes)
         if splits > 1:
             split_batch_norms(self, splits)
         self.loss, self.views = loss, views
@@ -82,16 +86,35 @@ class MoCo(Taught):
         self.views_per_image = 4 if symmetric else 2
         self.fewest_rows = 2 * splits
 
+    def check(self, batch_size: int, processes: int) -> None:
+        parts = max(self.splits, processes)
+        if self.splits > 1 and parts % min(self.splits, processes):
+            raise ValueError(
+                f"method.splits={self.splits}: its parts do not divide among {processes} processes; set it to "
+                f"{-(-self.splits // processes) * processes}"
+            )
+        if self.splits > 1 and batch_size % parts:
+            raise ValueError(
+                f"method.splits={self.splits}: a batch of {batch_size} does not divide into {parts} parts; set "
+                f"data.batch_size to {-(-batch_size // parts) * parts}"
+            )
+
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
-        norms = f"in {self.splits} parts, keys in another order" if self.splits > 1 else "over the whole batch"
         size = len(self.queue)
-        if size < num_images:
-            return [f"batch norm {norms}"]
-        return [
-            f"batch norm {norms}",
-            f"method.queue_size={size} is no less than the {num_images} images: old keys of an image are among its "
-            f"negatives; set method.queue_size to {num_images // 2} or less",
-        ]
+        norms = f"in {self.splits} parts, keys in another order" if self.splits > 1 else "over the whole batch"
+        said = [f"batch norm {norms}"]
+        if size >= num_images:
+            said.append(
+                f"method.queue_size={size} is no less than the {num_images} images: old keys of an image are among its "
+                f"negatives; set method.queue_size to {num_images // 2} or less"
+            )
+        if accumulate > 1:
+            said.append(
+                f"trainer.accumulate_grad_batches={accumulate}: queries meet the queue, not their batch, so only batch "
+                f"norm and when keys join the queue differ from a batch {accumulate} times as large; "
+                "method.microbatch, which methods of two views need for that, is not needed"
+            )
+        return said
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         one, other = (self.encoder.normalize(view) for view in self.views(inputs, draws))
@@ -123,6 +146,12 @@ class MoCo(Taught):
         self.teacher.move(self.students, at)
 
 
+def check_momentum(momentum: float) -> None:
+    """Refuse what is no share. Raises ValueError."""
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"method.momentum={momentum}: the share of itself that the teacher keeps, from 0 to 1")
+
+
 class MoCoV1(MoCo):
     """MoCo with a linear projection and T = 0.07 (He et al. 2020, arXiv 1911.05722)."""
 
@@ -137,7 +166,7 @@ class MoCoV3(Taught):
     Both views are query once and key once; the losses are added. A predictor follows the query's projector. The
     momentum rises from `momentum` to 1 as half a cosine.
 
-    predictor: from the width of the projections to a module. loss: of queries and keys; `moco_v3`.
+    predictor: from the width of the projections to a module of the same width. loss: of queries and keys; `moco_v3`.
     """
 
     views_per_image = 4  # each view passes the encoder and its teacher
@@ -154,7 +183,15 @@ class MoCoV3(Taught):
         check_loss(loss, "views")
         if views.count != 2:
             raise ValueError(f"method.views.count={views.count}: MoCo v3 compares two views; set method.views.count=2")
-        self.predictor = predictor(int(self.projector.num_features))  # type: ignore[arg-type]  # a projector has it
+        check_momentum(momentum)
+        check_sizes(self.encoder.backbone, views.sizes)
+        width = int(self.projector.num_features)  # type: ignore[arg-type]  # a projector has it
+        self.predictor = predictor(width)
+        if self.predictor.num_features != width:
+            raise ValueError(
+                f"method.predictor: its answers have {self.predictor.num_features} numbers, and the keys that they are "
+                f"compared with {width}; end method.predictor.widths with null, which stands for the same width"
+            )
         self.loss, self.views, self.momentum = loss, views, momentum
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:

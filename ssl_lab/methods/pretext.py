@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import another_task, check_head, check_loss
+from ssl_lab.methods.fit import another_task, check_head, check_loss, check_sizes
 from ssl_lab.methods.two_view import at_least_float32
 from ssl_lab.types import Step, TaskBatch
 from ssl_lab.views import Views
@@ -22,6 +22,7 @@ class Task(Protocol):
     num_inputs: int  # images that one answer looks at
     num_outputs: int  # answers to choose from
     inputs_per_image: int  # images that the backbone sees for each one of the batch
+    whole_images: bool  # false where they are tiles or patches, which batch norm then expects
 
     def check(self, size: int) -> None: ...
 
@@ -49,7 +50,9 @@ class Pretext(Method):
             raise another_task(task, "rotation")
         check_head(head, dense=False)
         task.check(views.sizes[0])
+        check_sizes(self.encoder.backbone, [side_of(task, views.sizes[0])])
         self.task, self.loss, self.views = task, loss, views
+        self.whole_images = task.whole_images
         self.head = head(task.num_inputs * self.encoder.num_features, task.num_outputs)
         self.views_per_image = task.inputs_per_image
 
@@ -78,13 +81,15 @@ class RotNet(Pretext):
 class JigsawPuzzle(Pretext):
     """Jigsaw: which order of the tiles (Noroozi and Favaro 2016, arXiv 1603.09246); use `task=jigsaw`."""
 
-    whole_images = False
-
 
 class ContextPrediction(Pretext):
     """Context prediction: which neighbour (Doersch, Gupta, Efros 2015, arXiv 1505.05192); use `task=context`."""
 
-    whole_images = False
+
+def side_of(task: Task, size: int) -> int:
+    """Pixels a side of what a task makes of images of `size` pixels: of tiles, of patches."""
+    with torch.device("cpu"):  # a task draws its places, so it cannot be asked for shapes alone
+        return task(torch.zeros(2, 3, size, size), Draws(seed=0, counter=0, total=2)).inputs.shape[-1]
 
 
 def per_source(features: Float[Tensor, "m d"], source: Tensor, n: int) -> Float[Tensor, "{n} d"]:

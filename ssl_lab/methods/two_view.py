@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssl_lab.distributed import gather
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import check_loss
+from ssl_lab.methods.fit import check_loss, check_sizes
 from ssl_lab.methods.microbatch import in_parts
 from ssl_lab.types import Step
 from ssl_lab.views import Views
@@ -43,15 +43,23 @@ class TwoView(Method):
         if microbatch is not None and microbatch < 1:
             raise ValueError(f"method.microbatch={microbatch}: at least one image is embedded at a time; null for all")
         check_loss(loss, "views", views=views.count)
+        check_sizes(self.encoder.backbone, views.sizes)
         self.projector = projector(self.encoder.num_features)
         self.loss = loss
         self.views = views
         self.microbatch, self.apart = microbatch, apart
         self.views_per_image = views.count
+        if microbatch == 1 and apart and self.normalised_by_batch:
+            raise ValueError("method.microbatch=1: batch norm needs two images at a time; set it to 2 or more")
+
+    @property
+    def normalised_by_batch(self) -> bool:
+        """Whether batch norm stands anywhere in the networks."""
+        return any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
         said = accumulation_remarks(accumulate)
-        if self.microbatch and any(isinstance(module, _BatchNorm) for module in self.modules()):
+        if self.microbatch and self.normalised_by_batch:
             said.append(
                 f"method.microbatch={self.microbatch}: batch norm takes its statistics from each part, so the gradient "
                 "is near that of the whole batch, and equal to it only without batch norm"
@@ -105,7 +113,11 @@ def accumulation_remarks(accumulate: int, microbatch: str | None = "method.micro
     return [
         f"trainer.accumulate_grad_batches={accumulate} does not enlarge what the loss compares: for that, set "
         f"data.batch_size to {accumulate} times as much"
-        + (f", and {microbatch} to what fits in memory" if microbatch else "")
+        + (
+            f", and {microbatch} to what fits in memory"
+            if microbatch
+            else "; methods of two views have method.microbatch"
+        )
     ]
 
 

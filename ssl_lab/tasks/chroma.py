@@ -1,6 +1,7 @@
 """Ways to hide the colour fringes of a lens, which tell where in a picture a patch was taken.
 
-Each is a function of patches `(n, k, 3, h, w)` in [0, 1]; the k patches of an image are treated alike, but for shifts.
+Each is a function of patches `(n, k, 3, h, w)` in [0, 1]; drawn for each image or, where that says so,
+for each of its k patches.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ssl_lab.draws import Draws
 from ssl_lab.pixels import luma
+from ssl_lab.tasks.patches import standardise
 
 Patches = Float[Tensor, "n k 3 h w"]
 
@@ -38,16 +40,15 @@ def jitter(patches: Patches, draws: Draws) -> Patches:
 
 
 def drop(patches: Patches, draws: Draws) -> Patches:
-    """One channel stays, the others become noise around the middle (Doersch et al. 2015, arXiv 1505.05192).
+    """One channel of each patch stays, the others become noise (Doersch et al. 2015, arXiv 1505.05192).
 
-    The noise has a hundredth of the kept channel's standard deviation.
+    As in the released code each patch draws its own channel, which is given mean 1/2 and a deviation, here 1/4; the
+    noise, of a hundredth of that deviation, lies around 1/2.
     """
     n, k, _, height, width = patches.shape
-    kept = (draws.uniform() * 3).long().to(patches.device)
-    mask = torch.nn.functional.one_hot(kept, 3).view(n, 1, 3, 1, 1)
-    spread = (patches * mask).sum(2).std((1, 2, 3)).view(n, 1, 1, 1, 1) / 100
-    noise = 0.5 + spread * draws.normal(k, 3, height, width).to(patches.device)
-    return torch.where(mask.bool(), patches, noise)
+    kept = torch.nn.functional.one_hot((draws.uniform(k) * 3).long(), 3).bool().to(patches.device)
+    noise = 0.5 + 0.0025 * draws.normal(k, 3, height, width).to(patches.device)
+    return torch.where(kept.view(n, k, 3, 1, 1), standardise(patches), noise)
 
 
 def project(patches: Patches, _: Draws) -> Patches:

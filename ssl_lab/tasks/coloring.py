@@ -18,6 +18,7 @@ class Coloring(nn.Module):
     """
 
     num_outputs = 2
+    whole_images = True
 
     def __init__(self, stride: int = 4):
         super().__init__()

@@ -26,6 +26,7 @@ class Context(nn.Module):
 
     num_inputs, num_outputs = 2, 8
     inputs_per_image = 2
+    whole_images = False
 
     def __init__(
         self,

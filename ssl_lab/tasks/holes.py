@@ -20,6 +20,7 @@ class Holes(nn.Module):
 
     num_outputs = 3
     stride = 1
+    whole_images = False
 
     def __init__(
         self,
@@ -41,11 +42,16 @@ class Holes(nn.Module):
         return round(size * math.sqrt(self.fraction / self.regions))
 
     def check(self, size: int) -> None:
-        """Refuse images too small for a hole."""
+        """Refuse images too small for a hole, or for anything beside it."""
         if self.side(size) < 1:
             raise ValueError(
                 f"holes: regions={self.regions} of fraction={self.fraction} leave no pixel in images of {size} px; "
                 "set method.task.fraction to more, or method.task.regions to less"
+            )
+        if self.side(size) >= size:
+            raise ValueError(
+                f"holes: fraction={self.fraction} leaves nothing of images of {size} px to answer from; set "
+                "method.task.fraction to less"
             )
 
     def forward(self, images: Float[Tensor, "n c s s"], draws: Draws) -> TaskBatch:

@@ -23,6 +23,7 @@ class Jigsaw(nn.Module):
     standardise: whether each tile gets a mean and a deviation of its own. chroma: what hides the lens' colour fringes.
     """
 
+    whole_images = False
     table: Tensor
 
     def __init__(
@@ -35,6 +36,8 @@ class Jigsaw(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
+        if gap < 0:
+            raise ValueError(f"method.task.gap={gap}: pixels that a tile lacks of its cell; set 0 or more")
         self.grid, self.gap, self.standardise, self.chroma = grid, gap, standardise, CHROMA[chroma]
         self.num_inputs, self.num_outputs = grid**2, permutations
         self.inputs_per_image = grid**2

@@ -30,10 +30,10 @@ class Palette(nn.Module):
         temperature: float = 0.38,
     ):
         super().__init__()
-        if not (grid >= 1 and neighbours >= 1 and sigma > 0 and 0 <= uniform <= 1 and temperature > 0):
+        if not (grid >= 1 and neighbours >= 1 and sigma > 0 and 0 < uniform <= 1 and temperature > 0):
             raise ValueError(
                 f"palette: grid={grid}, neighbours={neighbours}, sigma={sigma}, uniform={uniform}, temperature="
-                f"{temperature}; allowed: grid and neighbours >= 1, sigma and temperature > 0, uniform from 0 to 1"
+                f"{temperature}; allowed: grid and neighbours >= 1, sigma and temperature > 0, 0 < uniform <= 1"
             )
         centres = gamut_bins(grid)
         self.neighbours, self.sigma = min(neighbours, len(centres)), sigma
@@ -70,7 +70,7 @@ class Palette(nn.Module):
 
     def decode(self, logits: Float[Tensor, "n q h w"]) -> Float[Tensor, "n 2 h w"]:
         """The annealed mean: of the bins under softmax(logits / T); T = 1 is the mean, T to 0 the mode."""
-        shares = (logits.float() / self.temperature).softmax(1)
+        shares = (logits.to(self.bins) / self.temperature).softmax(1)
         return torch.einsum("nqhw,qc->nchw", shares, self.bins)
 
     def _kernel(self, distance: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ def _greedy(length: int, count: int, seed: int) -> NDArray[np.int64]:
     candidates = np.random.default_rng(seed_from("permutations", seed)).permutation(candidates)
     # A candidate's summed distance is count x length minus its agreements, which grow only where it shares a place.
     sharing = [[np.flatnonzero(candidates[:, place] == value) for value in range(length)] for place in range(length)]
-    agreements = np.zeros(len(candidates), np.uint16)
+    agreements = np.zeros(len(candidates), np.int32)
     chosen = []
     for _ in range(count):
         best = int(agreements.argmin())
         chosen.append(best)
         for place, value in enumerate(candidates[best]):
             agreements[sharing[place][value]] += 1
-        agreements[best] = np.iinfo(np.uint16).max // 2
+        agreements[best] = np.iinfo(np.int32).max // 2  # beyond count x length: chosen once
     return candidates[chosen].astype(np.int64)

@@ -17,6 +17,7 @@ class Rotation(nn.Module):
 
     num_inputs, num_outputs = 1, 4
     inputs_per_image = 4
+    whole_images = True
 
     def check(self, size: int) -> None:
         """Every square will do."""
