@@ -85,7 +85,7 @@ table-ablation-simclr: $(STAMP) ## temperature x batch x projector: 54 runs of 6
 	$(BIN)/python -m ssl_lab.table name=ablation-simclr $(WORDS)
 
 .PHONY: table-cifar10
-table-cifar10: $(STAMP) ## nine recipes of 200 to 1000 epochs, three seeds, for a GPU: not yet measured
+table-cifar10: $(STAMP) ## twelve recipes of 200 to 1000 epochs, three seeds, for a GPU: not yet measured
 	$(BIN)/python -m ssl_lab.table name=cifar10 split=test $(WORDS)
 
 .PHONY: table-cifar100

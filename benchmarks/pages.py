@@ -1,6 +1,7 @@
 """The page that compares runs: how long it is made, and how long a browser takes to open it."""
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ def measure() -> list[Row]:
             rows.append(Row("... its size", page.stat().st_size / 2**20, "MiB"))
             if BROWSER:
                 rows.append(Row("... opened by Chromium, beyond an empty page", opened(page), "s", "<= 3"))
+                rows += [Row(f"... {what}", took, "s") for what, took in used(page, groups=-(-count // SEEDS)).items()]
     return rows
 
 
@@ -59,10 +61,48 @@ def opened(page: Path) -> float:
     return median(seconds(page) for _ in range(3)) - median(seconds(empty) for _ in range(3))
 
 
+USE = """<script>addEventListener("load", () => {
+  const rows = () => [...document.querySelectorAll("table.sortable tbody tr")].filter(row => !row.hidden);
+  const took = act => {
+    const began = performance.now();
+    act();
+    rows().map(row => row.offsetTop);  // so that the browser has laid them out
+    return performance.now() - began;
+  };
+  const head = document.querySelector("table.sortable thead th:nth-child(3)");
+  const find = document.querySelector(".find");
+  const sorted = took(() => head.click());
+  const values = rows().map(row => parseFloat(row.cells[2].textContent));
+  const inOrder = values.every((v, i) => i === 0 || values[i - 1] >= v);
+  const filtered = took(() => { find.value = "lr 0.01"; find.dispatchEvent(new Event("input")); });
+  document.title = JSON.stringify([sorted, filtered, values.length, inOrder, rows().length]);
+});</script>"""
+
+
+def used(page: Path, groups: int) -> dict[str, float]:
+    """Seconds that the page's table takes to be sorted and to be filtered; checks that it was."""
+    copy = page.with_name("used.html")
+    copy.write_text(page.read_text() + USE)
+    with tempfile.TemporaryDirectory() as profile:
+        title = re.search(r"<title>(\[.*?\])</title>", dumped(copy, profile))
+    if title is None:
+        raise RuntimeError(f"{copy}: its table was not sorted")
+    sorted_in, filtered_in, count, in_order, left = json.loads(title[1])
+    if not (count == groups and in_order and 0 < left <= count):
+        raise RuntimeError(f"{copy}: {count} rows of {groups}, in order: {in_order}, left by the filter: {left}")
+    return {"its table sorted": sorted_in / 1000, "its table filtered": filtered_in / 1000}
+
+
 def seconds(page: Path) -> float:
     """Of one headless browser, from its start to its end."""
     with tempfile.TemporaryDirectory() as profile:
-        line = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
         began = time.perf_counter()
-        subprocess.run([*line, f"file://{page.resolve()}"], check=True, capture_output=True, timeout=120)
+        dumped(page, profile)
         return time.perf_counter() - began
+
+
+def dumped(page: Path, profile: str) -> str:
+    """The document as a headless browser leaves it."""
+    line = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
+    shown = subprocess.run([*line, f"file://{page.resolve()}"], check=True, capture_output=True, timeout=120)
+    return shown.stdout.decode()

@@ -51,6 +51,7 @@ def find(table: Table, jobs: list[Job], known: Known) -> Found:
 def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
     """The cells of a table: figures in per cent, mean and standard deviation over seeds, and what they cost."""
     spec, found, elsewhere = table.spec, find(table, jobs, known), published(table.spec)
+    printed = {protocol for given in elsewhere.values() for protocol in given}
     over = "random weights" in table.baselines
     lines = []
     for base in table.baselines:
@@ -59,9 +60,12 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
             for protocol in spec["protocols"]:
                 cells[f"{protocol} %"] = spread(scores.get(protocol, {}))
                 cells |= {f"{protocol} over random": ""} if over else {}
-            lines.append(cells)
+            seeds = {seed for by in scores.values() for seed in by} - {None}
+            lines.append(cells | ({"seeds": str(len(seeds))} if seeds else {}))
     if spec.get("supervised"):
-        lines.append({"method": "supervised from scratch", "finetune %": spread(supervised(found))})
+        scratch = supervised(found)
+        cells = {"method": "supervised from scratch", "finetune %": spread(scratch)}
+        lines.append(cells | ({"seeds": str(len(scratch))} if scratch else {}))
     for row in spec["rows"]:
         for name in (row, f"{row}, recalibrated"):
             own = found.rows.get(name, {})
@@ -71,7 +75,7 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
                 cells[f"{protocol} %"] = spread(scored, count)
                 if over:
                     cells[f"{protocol} over random"] = interval(paired(scored, random))
-                if elsewhere:
+                if protocol in printed:
                     cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored, table.beside_published)
             for protocol in beside(spec):
                 if protocol in own:
@@ -84,8 +88,9 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
 
 
 def columns_of(lines: list[Cells]) -> list[str]:
-    """The columns of all rows, in the order in which they first come."""
-    return list(dict.fromkeys(name for line in lines for name in line))
+    """The columns of all rows, in the order in which they first come; of how many seeds a row is stands last."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return [name for name in names if name != "seeds"] + [name for name in names if name == "seeds"]
 
 
 def supervised(found: Found) -> dict[int | None, float]:
@@ -138,7 +143,8 @@ def notes(table: Table) -> list[str]:
             doubt = "; ? not verified" if one.get("verified") is False else ""
             told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
     lines = [f"{', '.join(names)}: {source}" for source, names in told.items()]
-    if told and not table.beside_published:
+    comparable = any(not one.get("measured") for given in published(table.spec).values() for one in given.values())
+    if comparable and not table.beside_published:
         there = table.published_split
         lines.append(f"† published figures are of the {there} split, these of {table.split}: split={there} compares")
     return lines

@@ -100,4 +100,6 @@ def lacking(run: Mapping[str, Any], protocols: Sequence[str], known: Known, tabl
     parts = not run.get("whole_images", not any(again for _, again in found))  # older records do not say it
     missing = [protocol for protocol in protocols for again in {False, parts} if (protocol, again) not in found]
     wanted = [(name, protocol) for name in table.baselines for protocol in table.spec["protocols"]]
+    if "finetune" in protocols and table.spec.get("supervised"):
+        wanted.append(("random weights", "finetune"))  # which is what is supervised from scratch
     return [*dict.fromkeys(missing), *(", ".join(pair) for pair in wanted if pair not in beside)]

@@ -7,7 +7,7 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     """Called once the configuration stands; torch comes in here, so that an error before needs no second."""
     from pathlib import Path
 
-    from ssl_lab.pages import run_page, runs_page
+    from ssl_lab.pages import run_page, runs_page, write_pages
     from ssl_lab.records import baseline_results, find_run, run_folders
     from ssl_lab.say import say
 
@@ -20,7 +20,9 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
         content = run_page(folder, baseline_results(out))
     else:
         to = Path(config["to"] or out / "report.html")
-        content = runs_page(run_folders(config["runs"]), to)
+        folders = run_folders(config["runs"])
+        write_pages(folders, baseline_results(out))  # which the page of all leads to
+        content = runs_page(folders, to)
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(content)
     say(f"{to} ({len(content) / 1e6:.1f} MB): open it in a browser")

@@ -5,12 +5,19 @@ from pathlib import Path
 
 from ssl_lab.cells import Cells, columns_of
 
+LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"±": r"$\pm$", "†": r"$\dagger$"}
+)
+
 
 def markdown(lines: list[Cells]) -> str:
     """The rows as a Markdown table."""
     columns = columns_of(lines)
     body = [[line.get(column, "") for column in columns] for line in lines]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *body))
+    escaped = [[cell.replace("|", r"\|") for cell in cells] for cells in (columns, ["---"] * len(columns), *body)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in escaped)
 
 
 def latex(lines: list[Cells]) -> str:
@@ -23,9 +30,7 @@ def latex(lines: list[Cells]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for plain, told in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), ("†", r"$\dagger$")):
-        text = text.replace(plain, told)
-    return text
+    return text.translate(LATEX)
 
 
 def write(stem: Path, lines: list[Cells], text: str) -> None:

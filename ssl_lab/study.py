@@ -41,7 +41,7 @@ def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
         study_name=asked["name"],
         storage=optuna.storages.JournalStorage(backend),
         sampler=optuna.samplers.TPESampler(seed=asked["seed"]),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=asked["startup"], n_warmup_steps=1),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=asked["startup"], n_warmup_steps=0),
         direction="maximize",
         load_if_exists=True,
     )
@@ -120,7 +120,7 @@ class Search:
         if self.stopped:  # stays as running, and is gone on with
             return
         states = optuna.trial.TrialState
-        if pruned:
+        if pruned and code:  # a run that came to its end all the same is a whole trial
             self.study.tell(trial, state=states.PRUNED)
             say(f"  trial {trial.number}: stopped at {figures[-1]:.4f}, below the median of the others")
         elif code or not figures:

@@ -11,7 +11,7 @@ from ssl_lab import cli
 from ssl_lab.cells import Cells, against, beside, notes, published, ranks, rows
 from ssl_lab.config import ConfigError, check, near
 from ssl_lab.known import Job, Known, Table, about, lacking
-from ssl_lab.pages import runs_page, table_page
+from ssl_lab.pages import runs_page, table_page, write_pages
 from ssl_lab.records import asked_of, baseline_results, duration, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.say import say
 from ssl_lab.schemas import TableRow, TableSpec
@@ -54,6 +54,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     say(f"\n{page}: the same to look at, and accuracy against cost; open it in a browser")
     if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
         page = page.with_name(f"{name}-runs.html")
+        write_pages(folders, baseline_results(out))
         page.write_text(runs_page(folders, page))
         say(f"{page}: the runs that were made here, with their curves")
     if config["save"]:
@@ -121,6 +122,7 @@ def read_spec(
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     there = list(spec["rows"])
+    spec["first"] = there[0]  # also where it is not among those asked for
     if wrong := [row for row in only or [] if row not in there]:
         raise ConfigError([f"rows={row}: {file.name} has no such row; {near(row, there)}" for row in wrong])
     spec["rows"] = {name: row for name, row in spec["rows"].items() if only is None or name in only}
@@ -158,7 +160,7 @@ def jobs_of(
     words: for every run besides, such as trainer=ddp.
     """
     jobs, problems = [], []
-    for seed in seeds:
+    for seed in dict.fromkeys(seeds):
         for row, own in spec["rows"].items():
             if seed not in (own.get("seeds") or [seed]):
                 continue
@@ -173,8 +175,8 @@ def jobs_of(
 
 
 def protocols_of(row: str, spec: Mapping[str, Any]) -> list[str]:
-    """What its runs are measured under: the first row's fine-tuning stands beside what is supervised from scratch."""
-    tuned = spec.get("supervised") and row == next(iter(spec["rows"]))
+    """What its runs are measured under: fine-tuning of the file's first row stands beside what is supervised."""
+    tuned = spec.get("supervised") and row == (spec.get("first") or next(iter(spec["rows"])))
     return [*spec["protocols"], *(spec["rows"][row].get("also") or []), *(["finetune"] if tuned else [])]
 
 

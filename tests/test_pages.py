@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from ssl_lab.pages.apart import beyond, by_node, flat
 from ssl_lab.pages.page import page, table, thinned
 from ssl_lab.pages.runs_page import labels, runs_page
 from ssl_lab.pages.seen import look
+from ssl_lab.pages.table_page import cell
 from ssl_lab.records import RunFolder, find_run, identity, run_folders
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -168,6 +170,70 @@ def test_many_runs_side_by_side(tmp_path: Path) -> None:
     assert "damaged: JSONDecodeError" in text
     assert f'href="{folders[0].name}/report.html"' in text
     assert "method.microbatch" in text
+
+
+def test_the_same_run_twice_is_one_seed(tmp_path: Path) -> None:
+    first, again = fake(tmp_path / "a", 0), fake(tmp_path / "b", 0)
+    text = runs_page([first, again, fake(tmp_path / "a", 1)], tmp_path / "report.html")
+    assert "2 of 2" in text
+    assert f"left out: the same run as {first}" in text
+    for run in (first, again):
+        RunFolder(run).update(last={"val/knn_top1": 0.5})
+    (line,) = ranking([first, again])
+    assert "seeds" not in line
+
+
+def test_a_page_of_many_runs_leads_to_a_page_of_each(command: Command, tmp_path: Path) -> None:
+    run = fake(tmp_path / "runs" / "odd #1 100% name", 0)
+    damaged = fake(tmp_path / "runs", 1)
+    (damaged / "metrics.jsonl").write_text("{\n")
+    done = command("report", "runs=runs/*")
+    assert done.returncode == 0, done.stderr
+    assert "<h1>" in (run / "report.html").read_text()
+    assert not (damaged / "report.html").exists()
+    text = (tmp_path / "outputs" / "report.html").read_text()
+    assert f'href="../runs/odd%20%231%20100%25%20name/{run.name}/report.html"' in text
+    before = (run / "report.html").stat().st_mtime_ns
+    assert command("report", "runs=runs/*").returncode == 0
+    assert (run / "report.html").stat().st_mtime_ns == before  # nothing new to show
+    later = (run / "report.html").stat().st_mtime + 5
+    os.utime(run / "results.jsonl", (later, later))
+    assert command("report", "runs=runs/*").returncode == 0
+    assert (run / "report.html").stat().st_mtime_ns != before
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"runs=a\*\*b: .*\*\* for folders"):
+        run_folders("a**b")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("run.json", "{"), ("metrics.jsonl", "{\n"), ("results.jsonl", "{\n"), ("config.yaml", "a: [")],
+)
+def test_the_page_of_a_damaged_run_names_the_file(file: str, content: str, tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    (run / file).write_text(content)
+    with pytest.raises(ValueError, match=f"damaged: .*in {re.escape(file)}"):
+        run_page(RunFolder(run), [])
+
+
+def test_results_that_are_damaged_are_left_off_a_page_and_counted(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    for broken in ({"name": None}, {"protocol": None}, {"split": None}, {"figures": None}, {"figures": {"top1": None}}):
+        line = {"protocol": "knn", "split": "val", "name": "x", "figures": {"top1": 0.5}} | broken
+        with (run / "results.jsonl").open("a") as stream:
+            stream.write(json.dumps({key: value for key, value in line.items() if value is not None}) + "\n")
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"step": 5, "train/loss": None}) + "\n")
+    text = run_page(RunFolder(run), [{"name": "random weights", "figures": {}, "data": {}}])
+    assert re.search(r"results left out, damaged</\w+>\s*<\w+>5<", text)
+
+
+def test_times_are_sorted_by_their_length() -> None:
+    assert cell("time", "1 h 5 min") == '<span data-sort="3900">1 h 5 min</span>'
+    assert cell("time", "9 min 26 s") == '<span data-sort="566">9 min 26 s</span>'
+    assert cell("method", "a & b") == "a &amp; b"
 
 
 @in_a_browser

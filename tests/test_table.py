@@ -18,9 +18,9 @@ from ssl_lab import cli, estimate
 from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
-from ssl_lab.records import RunFolder, find_run, read_ledger, same_run
+from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
 from ssl_lab.sheet import latex, markdown
-from ssl_lab.tabulate import collect, combinations, jobs_of, read_known, read_spec
+from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -173,12 +173,79 @@ def test_a_page_of_a_table_needs_no_run_made_here(command: Command, tmp_path: Pa
     page = (tmp_path / "outputs" / "tables" / "cifar10-cpu.html").read_text()
     charts = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["cost"]
     assert {(one["title"], one["x"]) for one in charts} == {
-        (f"{protocol} %", unit) for protocol in ("logistic", "knn") for unit in ("FLOPs", "views")
+        (f"{protocol} %", unit) for protocol in ("logistic", "knn", "stages") for unit in ("FLOPs", "views")
     }
     assert {"name": "SimCLR", "points": [[pytest.approx(1.5e14, rel=0.01), ANY]]} in charts[0]["series"]
     assert "<td>kmeans features</td>" in page
     assert "<p>- knn: k 200" in page
     assert not (tmp_path / "outputs" / "tables" / "cifar10-cpu-runs.html").exists()
+
+
+def test_a_result_of_before_is_shown_by_its_accuracy() -> None:
+    """`stages` once showed its first stage first."""
+    found = known({("SimCLR", 0): 0.5}, {})
+    found.runs[0]["results"][0] |= {"shown": ["stage1_top1"], "figures": {"stage1_top1": 0.4, "top1": 0.6}}
+    assert rows(table(), jobs_of(spec(), [0]), found)[1]["knn %"] == "60.0"
+
+
+def test_a_seed_given_twice_is_one_run() -> None:
+    assert len(jobs_of(spec(), [0, 0, 1])) == 4
+
+
+def test_supervised_stands_beside_the_first_row_of_the_file() -> None:
+    asked = {"knn": ASKED, "finetune": {"epochs": 5}}
+    whole = Table(spec(supervised=["protocols.finetune.epochs=5"]), asked, "val")
+    assert protocols_of("SimCLR", whole.spec) == ["knn", "finetune"]
+    part = whole.spec | {"rows": {"Rotation": whole.spec["rows"]["Rotation"]}, "first": "SimCLR"}
+    assert protocols_of("Rotation", part) == ["knn"]  # also where the first row is not asked for
+    found = known({("SimCLR", 0): 0.5, ("SimCLR", 1): 0.6}, {0: 0.3, 1: 0.4})
+    for run in found.runs:
+        line = run["results"][0]
+        run["results"].append(line | {"protocol": "finetune", "asked": {"epochs": 5}, "figures": {"top1": 0.8}})
+    assert lacking(found.runs[0], ["knn", "finetune"], found, whole) == ["random weights, finetune"]
+    scratch = [one | {"protocol": "finetune", "asked": {"epochs": 5}} for one in found.baselines]
+    found.baselines.extend(line | {"figures": {"top1": 0.7}} for line in scratch)
+    assert lacking(found.runs[0], ["knn", "finetune"], found, whole) == []
+    lines = {line["method"]: line for line in rows(whole, jobs_of(whole.spec, [0, 1]), found)}
+    assert lines["supervised from scratch"] == {
+        "method": "supervised from scratch", "finetune %": "70.0 ± 0.0", "seeds": "2"
+    }  # fmt: skip
+    assert lines["SimCLR"]["finetune %"] == "80.0 ± 0.0"
+    assert (lines["random weights"]["knn %"], lines["random weights"]["seeds"]) == ("35.0 ± 7.1", "2")
+
+
+def test_names_with_signs_of_their_own_stay_names() -> None:
+    lines = [{"method": r"a|b ^{2} \x ~$5", "knn %": "1.0"}]
+    assert r"a\|b" in markdown(lines)
+    assert r"a|b \textasciicircum{}\{2\} \textbackslash{}x \textasciitilde{}\$5 & 1.0" in latex(lines)
+
+
+BROKEN: list[dict[str, Any]] = [
+    {"asked": None}, {"protocol": None}, {"split": None}, {"name": None}, {"data": None}, {"figures": None},
+    {"figures": {"top1": None}}, {"figures": {"top1": float("nan")}}, {"figures": {"knn": 0.5}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_results_that_are_damaged_or_older_are_left_out_and_said(broken: dict[str, Any], tmp_path: Path) -> None:
+    config, _ = cli.compose("train", list(TINY))
+    run = RunFolder(tmp_path / "runs" / "a")
+    data = {"name": "digits", "fingerprint": "x"}
+    run.start(config, data=data, status="finished")
+    run.update(status="finished")
+    whole = {"protocol": "knn", "split": "val", "name": "SimCLR", "asked": {}, "data": data, "figures": {"top1": 0.5}}
+    line = {key: value for key, value in (whole | broken).items() if value is not None}
+    baseline = tmp_path / "baselines" / "random_weights-digits-0" / "results.jsonl"
+    baseline.parent.mkdir(parents=True)
+    for file in (run.results_file, baseline):
+        file.write_text("".join(json.dumps(one | {"trained_by": {}}) + "\n" for one in (line, whole)))
+    found, said = summaries(tmp_path)
+    assert [one["figures"]["top1"] for one in found[run.path]["results"]] == [0.5]
+    assert len(said) == 1
+    assert "1 of its results are left out" in said[0]
+    assert len(baseline_results(tmp_path)) == 1
+    baseline.write_text("{\n")
+    assert baseline_results(tmp_path) == []
 
 
 def test_latex_has_a_line_a_row() -> None:

@@ -64,11 +64,13 @@ def compare(outcomes: Sequence[Any], to: Path) -> None:
     failed = {outcome.name: outcome.last_line for outcome in outcomes if outcome.code and not outcome.folder}
     if not folders:
         return
-    from ssl_lab.pages import ranking, runs_page
+    from ssl_lab.pages import ranking, runs_page, write_pages
+    from ssl_lab.records import baseline_results
     from ssl_lab.say import say
 
     if lines := ranking(folders):
         say("\n".join(["kNN on validation, %:", *lines]))
+    write_pages(folders, baseline_results(folders[0].parent.parent))
     (to / "report.html").write_text(runs_page(folders, to / "report.html", failed))
     say(f"page  {to / 'report.html'}")
 

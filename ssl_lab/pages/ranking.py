@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from ssl_lab.pages.runs_page import labels
-from ssl_lab.pages.seen import look
+from ssl_lab.pages.seen import look, once
 
 
 def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
@@ -13,7 +13,7 @@ def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
 
     None where the probe was off. It ranks settings on validation; what the best is worth on test, `evaluate` says.
     """
-    runs = [run for run in map(look, folders) if run.finished]
+    runs = [run for run in once(map(look, folders)) if run.finished and run.group]
     values: dict[str, list[float]] = {}
     for run in runs:
         if figure in run.last:

@@ -1,14 +1,16 @@
 """One run on one page."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ssl_lab.pages.columns import Columns, as_read
 from ssl_lab.pages.page import address, escape, facts, page, picture, place, table, thinned
-from ssl_lab.records import RunFolder, describe, duration, read_metrics, read_results
+from ssl_lab.pages.seen import UNREADABLE, reading
+from ssl_lab.records import RunFolder, describe, duration, is_number, read_metrics, read_results
 
 MOST_CLASSES = 30  # that a confusion matrix is drawn for
 MOST_PAIRS = 20  # of classes, where there are more
@@ -25,9 +27,16 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
     """Curves, figures, health, the map and neighbours, confusions, views and previews of a run.
 
     baselines: evaluations of encoders that nobody trained; those on the same data stand beside the run's own.
+    Raises ValueError naming the file that cannot be read.
     """
-    record, lines, results = run.record, read_metrics(run.metrics_file), read_results(run.results_file)
-    beside = [line for line in baselines if line["data"] == record.get("data")]
+    with reading("run.json"):
+        own = dict(run.record.get("data") or {})
+    with reading("metrics.jsonl"):
+        lines = read_metrics(run.metrics_file)
+    with reading("results.jsonl"):
+        all_results = read_results(run.results_file)
+        results = [line for line in all_results if can_be_shown(line, own)]
+    beside = [line for line in baselines if line["data"] == own]
     curves = charts(lines, ("train/", "val/"))
     health = charts(lines, ("health/",))
     seen = newest(results, "gallery")
@@ -39,8 +48,8 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
         }  # fmt: skip
     previews = sorted(run.previews.glob("epoch_*.png"))
     sections = [
-        ("Run", facts(about(run))),
-        ("Figures", figures([*beside, *results], record.get("data", {}))),
+        ("Run", facts([*about(run), ("results left out, damaged", len(all_results) - len(results) or None)])),
+        ("Figures", figures([*beside, *results], own)),
         ("Curves", place("curves", "charts") if curves else ""),
         ("Health, without labels", health_section() if health else ""),
         ("Map of the images", map_section(seen) if "map" in data else ""),
@@ -62,15 +71,37 @@ def run_page(run: RunFolder, baselines: Iterable[Mapping[str, Any]]) -> str:
     return page(run.path.name, sections, data)
 
 
+def write_pages(folders: Iterable[Path], baselines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the page of each finished run that has none since its last figure; one that is damaged goes without."""
+    for folder in folders:
+        run, to = RunFolder(folder), folder / "report.html"
+        with suppress(*UNREADABLE):  # the page of many runs says what is wrong with it
+            files = [file for file in (folder / "run.json", run.results_file) if file.exists()]
+            newest_figure = max((file.stat().st_mtime for file in files), default=0.0)
+            if run.finished and not (to.exists() and to.stat().st_mtime >= newest_figure):
+                to.write_text(run_page(run, baselines))
+
+
+def can_be_shown(line: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether a result is whole."""
+    try:
+        told = as_read(line, own)
+    except UNREADABLE:
+        return False
+    return all(is_number(told["figures"][name]) for name in told["shown"])
+
+
 def about(run: RunFolder) -> list[tuple[str, object]]:
     """What a run was, and what it took."""
-    record, config = run.record, run.config
+    with reading("config.yaml"):
+        record, config = run.record, run.config
+        method, backbone = config["method"]["_target_"], config["method"]["backbone"]["_target_"]
     data = record.get("data", {})
     return [
         ("status", record.get("status")),
         ("last error", record.get("last_error") if record.get("status") != "finished" else None),
-        ("method", config["method"]["_target_"].rpartition(".")[2]),
-        ("backbone", config["method"]["backbone"]["_target_"].rpartition(".")[2]),
+        ("method", method.rpartition(".")[2]),
+        ("backbone", backbone.rpartition(".")[2]),
         ("data", f"{data.get('name')}, {data.get('pretrain', 0):,} images of {data.get('store_size')} px"),
         ("seed", record.get("seed")),
         ("time", duration(record["seconds"]) if "seconds" in record else None),
@@ -87,7 +118,7 @@ def charts(lines: list[dict[str, Any]], prefixes: tuple[str, ...]) -> list[dict[
     names = dict.fromkeys(name for line in lines for name in line if name.startswith(prefixes) and name != "val/knn_k")
     made = []
     for name in names:
-        points = [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))]
+        points = [(line["step"], line[name]) for line in lines if is_number(line.get(name))]
         if len(points) > 1:
             made.append({"title": name, "x": "step", "series": [{"name": name, "points": thinned(points, 400)}]})
     return made

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+from urllib.parse import quote
 
 from ssl_lab.pages.apart import METHOD, beyond, by_node, differing, telling
 from ssl_lab.pages.columns import Column, Columns
 from ssl_lab.pages.page import escape, page, place, table, thinned
 from ssl_lab.pages.run_page import health_section
-from ssl_lab.pages.seen import COSTS, Seen, look
+from ssl_lab.pages.seen import COSTS, Seen, look, once
 from ssl_lab.records import duration
 
 POINTS = 60  # of each curve
@@ -24,7 +25,7 @@ def runs_page(folders: Sequence[Path], to: Path, failed: Mapping[str, str] | Non
     to: the file that the page will be, so that it can point to the pages of the runs. failed: jobs that ended before
     they had a folder, by name, with what each said last.
     """
-    seen = [look(folder) for folder in folders]
+    seen = once(map(look, folders))
     whole = [run for run in seen if run.group]
     names = labels(whole)
     columns = Columns(line for run in whole for line in run.results)
@@ -116,7 +117,7 @@ def link(run: Seen, to: Path) -> str:
     if not own.is_file():
         return seed
     target = Path(os.path.relpath(own.resolve(), to.resolve().parent)).as_posix()
-    return f'<a href="{escape(target)}">{seed}</a>'
+    return f'<a href="{escape(quote(target))}">{seed}</a>'
 
 
 def curves(runs: Sequence[Seen], names: Mapping[str, str]) -> dict[str, Any]:

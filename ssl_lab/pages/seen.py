@@ -1,9 +1,8 @@
 """A run folder as the page of many runs reads it, once and whole, whatever its state."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 
 from ssl_lab.pages.apart import flat, told
 from ssl_lab.pages.columns import as_read
-from ssl_lab.records import RunFolder, identity, read_metrics, read_results
+from ssl_lab.records import RunFolder, identity, is_number, read_metrics, read_results
 
 COSTS = ("views_seen", "flops", "seconds")
 NAMED = 4  # values that are no numbers, in a row
@@ -52,6 +51,21 @@ def look(folder: Path) -> Seen:
         return read(run)
     except UNREADABLE as error:
         return Seen(folder, f"is running; {error}" if run.being_written else str(error))
+
+
+def once(runs: Iterable[Seen]) -> list[Seen]:
+    """The same, where a run that another repeats, of the same seed, says so and belongs to no group."""
+    kept: dict[tuple[str, int], Seen] = {}
+    runs = list(runs)
+    for run in sorted(runs, key=lambda run: not run.finished):
+        if run.group:
+            kept.setdefault((run.group, run.seed), run)
+
+    def as_one(run: Seen) -> Seen:
+        first = kept.get((run.group, run.seed), run)
+        return run if first is run else replace(run, group="", problem=f"left out: the same run as {first.folder}")
+
+    return [as_one(run) for run in runs]
 
 
 def read(run: RunFolder) -> Seen:
@@ -99,7 +113,7 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise ValueError(f"damaged: {type(error).__name__} {error}, in {name}") from error
+        raise ValueError(f"damaged: {type(error).__name__} {' '.join(str(error).split())}, in {name}") from error
 
 
 def unfinished(run: RunFolder, record: Mapping[str, Any]) -> str:
@@ -116,7 +130,7 @@ def numbers(found: Mapping[str, Any], odd: list[str], nan: bool = False) -> dict
     """Those that are finite; `odd` gets the others, but not-a-number where a metric may be it."""
     kept = {}
     for name, value in found.items():
-        if isinstance(value, int | float) and math.isfinite(value):
+        if is_number(value):
             kept[name] = value
         elif not (nan and isinstance(value, float)):
             odd.append(f"{name} {str(value)[:40]}")

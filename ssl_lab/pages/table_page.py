@@ -1,5 +1,6 @@
 """A table on a page of its own: its rows, what stands below them, and accuracy against cost."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from ssl_lab.cells import Cells, columns_of, figure
 from ssl_lab.known import Job, Known, Table, lines_of
 from ssl_lab.pages.page import escape, page, place, table
 
+UNITS = {"h": 3600, "min": 60, "s": 1}
 COSTS = {"FLOPs": "flops", "views": "views_seen"}
 
 
@@ -16,7 +18,7 @@ def table_page(of: Table, lines: list[Cells], told: Sequence[str], jobs: Sequenc
     lines: the rows. told: how they were measured, which differ, where published figures come from.
     """
     columns = columns_of(lines)
-    rows = [[escape(line.get(column, "")) for column in columns] for line in lines]
+    rows = [[cell(column, line.get(column, "")) for column in columns] for line in lines]
     charts = cost(of, jobs, known)
     sections = [
         (f"{of.split} split", table(columns, rows, sortable=True)),
@@ -24,6 +26,14 @@ def table_page(of: Table, lines: list[Cells], told: Sequence[str], jobs: Sequenc
         ("Accuracy against cost", place("cost", "charts") if charts else ""),
     ]
     return page(of.spec["title"], sections, {"cost": charts})
+
+
+def cell(column: str, text: str) -> str:
+    """A cell, with what it is sorted by where its first number does not say it: "1 h 5 min" is more than "45 s"."""
+    if column != "time" or not text:
+        return escape(text)
+    seconds = sum(int(count) * UNITS[unit] for count, unit in re.findall(r"(\d+) (h|min|s)", text))
+    return f'<span data-sort="{seconds}">{escape(text)}</span>'
 
 
 def cost(of: Table, jobs: Sequence[Job], known: Known) -> list[dict[str, Any]]:

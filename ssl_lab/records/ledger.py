@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ssl_lab.records.metrics import read_metrics
-from ssl_lab.records.results import read_results
+from ssl_lab.records.results import read_results, readable
 from ssl_lab.records.run import RunFolder, write_atomically
 
 _DURATION = ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
@@ -73,17 +74,22 @@ def summary(run: RunFolder) -> dict[str, Any]:
     asked = identity(config)
     asked["data"] |= {"root": root} if (root := config["data"].get("root")) else {}
     ending = ending_figures(read_metrics(run.metrics_file))
-    return {"config": asked, **facts, "ending": ending, "results": read_results(run.results_file)}
+    results = [line for line in read_results(run.results_file) if readable(line)]
+    if not isinstance(facts["data"]["fingerprint"], str):
+        raise TypeError("no fingerprint of its images")
+    return {"config": asked, **facts, "ending": ending, "results": results}
 
 
 def summaries(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
-    """All finished runs below a folder, in the order in which they finished, and why others could not be read."""
+    """All finished runs below a folder, in the order in which they finished, and what of others could not be read."""
     found, unread = {}, []
     for file in sorted(folder.rglob("run.json"), key=lambda file: file.stat().st_mtime):
         run = RunFolder(file.parent)
         try:
             if run.finished:
                 found[run.path] = summary(run)
+                if left := len(read_results(run.results_file)) - len(found[run.path]["results"]):
+                    unread.append(f"{run.path}: {left} of its results are left out, damaged or of an older version")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             unread.append(f"{run.path} is left out, damaged: {type(error).__name__} {error}")
     return found, unread
@@ -98,8 +104,12 @@ def ending_figures(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def baseline_results(folder: Path) -> list[dict[str, Any]]:
-    """Every evaluation of a baseline below a folder of runs."""
-    return [line for file in sorted((folder / "baselines").glob("*/results.jsonl")) for line in read_results(file)]
+    """Every evaluation of a baseline below a folder of runs; damaged ones and those of older versions are none."""
+    lines: list[dict[str, Any]] = []
+    for file in sorted((folder / "baselines").glob("*/results.jsonl")):
+        with suppress(ValueError):  # a damaged file says nothing, and what is missing is measured again
+            lines += [line for line in read_results(file) if readable(line) and "trained_by" in line]
+    return lines
 
 
 def read_ledger(file: Path) -> list[dict[str, Any]]:

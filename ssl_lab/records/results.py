@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,25 @@ def read_results(file: Path) -> list[dict[str, Any]]:
     """All evaluations of a run, oldest first; a last line that was cut off is none."""
     whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def readable(line: Any) -> bool:
+    """Whether a table can read a result: lines of older versions lack some of its keys, and damage takes more."""
+    if not isinstance(line, Mapping):
+        return False
+    texts = all(isinstance(line.get(key), str) for key in ("name", "protocol", "split"))
+    maps = all(isinstance(line.get(key), Mapping) for key in ("asked", "data", "figures"))
+    return texts and maps and (not line["figures"] or all(is_number(line["figures"].get(name)) for name in shown(line)))
+
+
+def shown(line: Mapping[str, Any]) -> list[str]:
+    """The figures that stand for a result in a table; lines of older versions do not say it."""
+    return list(line.get("shown", ["top1"]))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one, and finite."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def asked_of(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +85,7 @@ def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
 
 def cells(lines: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[tuple[str, ...]]:
     """The rows of a table of results, the head first: an encoder each."""
-    columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in line.get("shown", ["top1"])))
+    columns = list(dict.fromkeys((line["protocol"], name) for line in lines for name in shown(line)))
     found = {(line["name"], line["protocol"]): line for line in lines}
     names = dict.fromkeys(line["name"] for line in lines)
     rows = [
@@ -84,7 +104,7 @@ def settings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """How each protocol measured, described once; where no figure is for the table, of each encoder."""
     told: dict[tuple[str, str], str] = {}
     for line in lines:
-        own = "" if line.get("shown", ["top1"]) else line["name"]
+        own = "" if shown(line) else line["name"]
         if line["figures"]:  # of a trained encoder rather than of a baseline: those come first
             told[line["protocol"], own] = f"{own}, {describe(line)}" if own else describe(line)
     return list(told.values())
@@ -106,11 +126,12 @@ def cell(line: Mapping[str, Any] | None, figure: str, interval: bool = False) ->
 
 def describe(line: Mapping[str, Any]) -> str:
     """A protocol and all its settings in one line; before them its figures, where none is a share for the table."""
-    words = ", ".join(f"{key} {value}" for key, value in line["settings"].items())
-    if not line.get("shown", ["top1"]):
+    words = ", ".join(f"{key} {value}" for key, value in line.get("settings", {}).items())
+    if not shown(line):
         figures = (f"{key} {value:.4g}" for key, value in line["figures"].items() if isinstance(value, float))
         words = f"{', '.join(figures)}; {words}"
-    return f"{line['protocol']}: {words}; {line['split']} split, {epoch(line['epoch_rule'])}{line['precision']}"
+    how = f"{epoch(line.get('epoch_rule', ''))}{line.get('precision', '')}"  # older lines lack some
+    return f"{line['protocol']}: {words}; {line['split']} split, {how}"
 
 
 def epoch(rule: str) -> str:

@@ -156,7 +156,10 @@ def run_folders(pattern: str) -> list[Path]:
     """
     given = Path(pattern).expanduser()
     steps = given.parts[1:] if given.is_absolute() else given.parts
-    found = sorted(Path(given.anchor or ".").glob("/".join(steps))) if steps else [given]
+    try:
+        found = sorted(Path(given.anchor or ".").glob("/".join(steps))) if steps else [given]
+    except ValueError as error:
+        raise ValueError(f"runs={pattern}: {error}; * stands for any name, ** for folders at any depth") from None
     names = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
     folders = {file.parent for place in found for name in names for file in place.rglob(name)}
     if folders:
