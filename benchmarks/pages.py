@@ -74,7 +74,8 @@ USE = """<script>addEventListener("load", () => {
   const sorted = took(() => head.click());
   const values = rows().map(row => parseFloat(row.cells[2].textContent));
   const inOrder = values.every((v, i) => i === 0 || values[i - 1] >= v);
-  const filtered = took(() => { find.value = "lr 0.01"; find.dispatchEvent(new Event("input")); });
+  const name = rows()[0].cells[0].textContent;
+  const filtered = took(() => { find.value = name; find.dispatchEvent(new Event("input")); });
   document.title = JSON.stringify([sorted, filtered, values.length, inOrder, rows().length]);
 });</script>"""
 

@@ -57,10 +57,10 @@ def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
     for base in table.baselines:
         for name, scores in (found.baselines[base] or {base: {}}).items():
             cells = {"method": name}
-            for protocol in spec["protocols"]:
-                cells[f"{protocol} %"] = spread(scores.get(protocol, {}))
-                cells |= {f"{protocol} over random": ""} if over else {}
             seeds = {seed for by in scores.values() for seed in by} - {None}
+            for protocol in spec["protocols"]:
+                cells[f"{protocol} %"] = spread(scores.get(protocol, {}), len(seeds) or None)
+                cells |= {f"{protocol} over random": ""} if over else {}
             lines.append(cells | ({"seeds": str(len(seeds))} if seeds else {}))
     if spec.get("supervised"):
         scratch = supervised(found)
