@@ -16,7 +16,7 @@ from benchmarks.rows import Row
 from ssl_lab import cli
 from ssl_lab.distributed import Place
 from ssl_lab.draws import Draws
-from ssl_lab.methods import Pretext
+from ssl_lab.methods import Dense, Pretext
 from ssl_lab.run import Run, hush, make_method, make_trainer
 
 WARM = 2
@@ -85,8 +85,9 @@ def bare_steps(run: Run, steps: int) -> Iterator[float]:
     method: Any = make_method(run.config, run.data, run.hardware)
     batch = run.data.batch_size
     images, draws = run.data.sample(batch), Draws(0, 0, batch)
-    views = method.views(images, draws, 1 if isinstance(method, Pretext) else None)
-    if isinstance(method, Pretext):
+    asks = isinstance(method, Pretext | Dense)
+    views = method.views(images, draws, 1 if asks else None)
+    if asks:
         questions = method.task(views[0], draws)
         method.task.forward = lambda *_: questions
     method.views = lambda *_, **__: views
