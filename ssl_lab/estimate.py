@@ -55,7 +55,9 @@ def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, 
     trainer, batch = config["trainer"], config["data"]["batch_size"] * config["trainer"]["accumulate_grad_batches"]
     limits = []
     if trainer["max_flops"] is not None:
-        limits.append(trainer["max_flops"] / flops_per_image(method, noise[: method.fewest_rows]))
+        limits.append(
+            trainer["max_flops"] / flops_per_image(method, noise[: method.fewest_rows], config["data"]["batch_size"])
+        )
     if trainer["max_steps"] is not None:
         limits.append(float(trainer["max_steps"] * batch))
     if (per_epoch := images or (None if limits else epoch(config["data"]))) is not None:

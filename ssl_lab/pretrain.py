@@ -70,7 +70,7 @@ def train(run: Run) -> None:
     """From the newest checkpoint, or the first step, to the end."""
     config, data, folder = run.config, run.data, run.folder
     method = make_method(config, data, run.hardware)
-    flops = flops_per_image(method, data.sample(method.fewest_rows))
+    flops = flops_per_image(method, data.sample(method.fewest_rows), data.batch_size)
     max_steps = affordable_steps(run.settings, flops * data.batch_size)
     if run.place.size > 1:
         share_batch_norms(method)

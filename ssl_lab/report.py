@@ -14,14 +14,17 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     if (config["run"] is None) == (config["runs"] is None):
         raise ValueError("run, runs: give one of them: run=<folder of a run>, or runs='outputs/<experiment>/*'")
     out = Path(config["paths"]["out"])
+    beside, unread = baseline_results(out)
+    for line in unread:
+        say(f"note  {line}")
     if config["run"] is not None:
         folder = find_run(config["run"])
         to = Path(config["to"] or folder.path / "report.html")
-        content = run_page(folder, baseline_results(out))
+        content = run_page(folder, beside)
     else:
         to = Path(config["to"] or out / "report.html")
         folders = run_folders(config["runs"])
-        write_pages(folders, baseline_results(out))  # which the page of all leads to
+        write_pages(folders, beside)  # which the page of all leads to
         content = runs_page(folders, to)
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(content)

@@ -1,5 +1,6 @@
 """From a table's file to the runs it needs."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -54,7 +55,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     say(f"\n{page}: the same to look at, and accuracy against cost; open it in a browser")
     if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
         page = page.with_name(f"{name}-runs.html")
-        write_pages(folders, baseline_results(out))
+        write_pages(folders, known.baselines)
         page.write_text(runs_page(folders, page))
         say(f"{page}: the runs that were made here, with their curves")
     if config["save"]:
@@ -86,7 +87,8 @@ def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
     """Keep what is known of all seeds, those that were kept before among them: the table, and the lines behind it."""
     runs = [run for job in jobs if (run := known.run(job, table)) is not None]
     beside_them = [line for line in known.baselines if table.asks(line) and any(about(line, run) for run in runs)]
-    each = {(line["name"], line["protocol"], str(line["data"]), str(line["trained_by"])): line for line in beside_them}
+    keys = ("name", "protocol", "data", "trained_by")
+    each = {json.dumps([line[key] for key in keys], sort_keys=True): line for line in beside_them}
     lines = rows(table, jobs, known)
     write(stem, lines, f"{told(table, lines, jobs, known)}\n")
     write_ledger(stem.with_suffix(".jsonl"), [*runs, *({"baseline": line} for line in each.values())])
@@ -122,6 +124,8 @@ def read_spec(
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     there = list(spec["rows"])
+    if not there:
+        raise ConfigError([f"{file.name}: rows: holds none; see conf/table/cifar10-cpu.yaml"])
     spec["first"] = there[0]  # also where it is not among those asked for
     if wrong := [row for row in only or [] if row not in there]:
         raise ConfigError([f"rows={row}: {file.name} has no such row; {near(row, there)}" for row in wrong])
@@ -192,14 +196,15 @@ def collect(out: Path, elsewhere: Known, jobs: list[Job]) -> tuple[dict[Path, di
     Of these none on other images than a run of the table made here: another copy of a data set is another set.
     """
     here, unread = summaries(out)
-    for line in unread:
+    beside, lost = baseline_results(out)
+    for line in [*unread, *lost]:
         say(f"note  {line}")
     own = [run for run in here.values() if any(same_run(run["config"], job.config) for job in jobs)]
     prints = {run["data"]["name"]: run["data"]["fingerprint"] for run in own}
     same = [run for run in elsewhere.runs if prints.get(run["data"]["name"]) in (None, run["data"]["fingerprint"])]
     if len(same) < len(elsewhere.runs):
         say(f"note  {len(elsewhere.runs) - len(same)} runs that were kept saw other images than those here: left out")
-    return here, Known([*same, *here.values()], [*elsewhere.baselines, *baseline_results(out)])
+    return here, Known([*same, *here.values()], [*elsewhere.baselines, *beside])
 
 
 def read_known(ledger: Path) -> Known:

@@ -129,7 +129,7 @@ def asked_by(jobs: Sequence[Job], folder: Path | None) -> list[tuple[str, dict[s
 def results(run: RunFolder, config: Mapping[str, Any], asked: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """What was found on these images: of the run, of baselines, of weights from a file."""
     data = run.record["data"]
-    baselines = baseline_results(Path(config["paths"]["out"]))
+    baselines, _ = baseline_results(Path(config["paths"]["out"]))
     found = [line for line in baselines if about(line, {"config": run.config, "data": data})]
     found += read_ledger(others(run)) if weights_words(config["worth"]) else []
     found += [line for line in read_results(run.results_file) if not line["name"].endswith(", recalibrated")]

@@ -54,9 +54,28 @@ def test_no_part_is_left_with_one_row() -> None:
     assert torch.isfinite(step.loss)
 
 
+@pytest.mark.parametrize(
+    ("size", "batch", "fits"),
+    [(1, 12, False), (2, 12, True), (2, 3, False), (2, 5, False), (3, 4, True), (3, 7, True), (1, 1, True)],
+)
+def test_a_part_of_one_row_is_refused_where_batch_norm_stands(size: int, batch: int, fits: bool) -> None:
+    method = make("method=vicreg", f"method.microbatch={size}")
+    if fits:
+        method.check(2 * batch, 2)
+    else:
+        with pytest.raises(ValueError, match=rf"method\.microbatch={size}: .*3 or more"):
+            method.check(2 * batch, 2)
+    make("method=vicreg", "projector=mlp2_plain", f"method.microbatch={size}").check(batch, 1)  # maps have more rows
+    make(f"method.microbatch={size}").check(batch, 1)  # both views share a pass
+
+
 def test_the_cost_of_a_step_counts_the_pass_made_again() -> None:
-    whole, parts = (flops_per_image(make(f"method.microbatch={size}"), IMAGES[:4]) for size in ("null", "256"))
-    assert parts / whole == pytest.approx(4 / 3, rel=0.02)
+    counted = [
+        flops_per_image(make(f"method.microbatch={size}"), IMAGES[:4], batch)
+        for size, batch in (("null", 256), ("256", 256), ("255", 256))
+    ]
+    assert counted[1] == counted[0]  # a batch that fits is not made again
+    assert counted[2] / counted[0] == pytest.approx(4 / 3, rel=0.02)
 
 
 def test_running_averages_move_once_and_not_again_in_the_backward_pass() -> None:

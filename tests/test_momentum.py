@@ -170,7 +170,7 @@ def test_shuffled_keys_come_back_in_the_order_of_their_queries() -> None:
 
 @pytest.mark.parametrize(
     ("batch", "processes", "said"),
-    [(100, 1, "data.batch_size to 104"), (64, 3, "method.splits=8: .* set it to 9"), (40, 16, "data.batch_size to 48")],
+    [(100, 1, "data.batch_size to 104"), (64, 3, "method.splits=8: .* set it to 9"), (40, 12, "data.batch_size to 48")],
 )
 def test_a_batch_that_the_parts_do_not_divide_is_refused(batch: int, processes: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -186,7 +186,7 @@ def test_a_refused_batch_leaves_no_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_second_adds_the_cosine() -> None:
+def test_moco_v2_adds_the_cosine() -> None:
     rates = [[moco(name).optim.factor(step, 100, 0) for step in (0, 59, 60, 80)] for name in ("moco_v1", "moco_v2")]
     assert rates[0] == pytest.approx([1, 1, 0.1, 0.01])
     assert rates[1] == pytest.approx([(1 + math.cos(math.pi * step / 100)) / 2 for step in (0, 59, 60, 80)])

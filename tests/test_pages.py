@@ -177,6 +177,8 @@ def test_the_same_run_twice_is_one_seed(tmp_path: Path) -> None:
     text = runs_page([first, again, fake(tmp_path / "a", 1)], tmp_path / "report.html")
     assert "2 of 2" in text
     assert f"left out: the same run as {first}" in text
+    (first / "results.jsonl").unlink()
+    assert f"left out: the same run as {again}" in runs_page([first, again], tmp_path / "report.html")
     for run in (first, again):
         RunFolder(run).update(last={"val/knn_top1": 0.5})
     (line,) = ranking([first, again])

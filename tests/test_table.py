@@ -243,9 +243,12 @@ def test_results_that_are_damaged_or_older_are_left_out_and_said(broken: dict[st
     assert [one["figures"]["top1"] for one in found[run.path]["results"]] == [0.5]
     assert len(said) == 1
     assert "1 of its results are left out" in said[0]
-    assert len(baseline_results(tmp_path)) == 1
+    kept, said = baseline_results(tmp_path)
+    assert (len(kept), len(said)) == (1, 1)
     baseline.write_text("{\n")
-    assert baseline_results(tmp_path) == []
+    kept, said = baseline_results(tmp_path)
+    assert (kept, len(said)) == ([], 1)
+    assert "results.jsonl, line 1 is damaged" in said[0]
 
 
 def test_latex_has_a_line_a_row() -> None:

@@ -70,7 +70,7 @@ def compare(outcomes: Sequence[Any], to: Path) -> None:
 
     if lines := ranking(folders):
         say("\n".join(["kNN on validation, %:", *lines]))
-    write_pages(folders, baseline_results(folders[0].parent.parent))
+    write_pages(folders, baseline_results(folders[0].parent.parent)[0])
     (to / "report.html").write_text(runs_page(folders, to / "report.html", failed))
     say(f"page  {to / 'report.html'}")
 

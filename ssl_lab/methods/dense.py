@@ -21,11 +21,10 @@ from ssl_lab.views import Views
 
 @runtime_checkable
 class DenseTask(Protocol):
-    """What a task with an answer at every pixel promises."""
+    """What a task with an answer at every pixel promises; and `whole_images = False` where images have holes."""
 
     num_outputs: int  # numbers that make one answer
     stride: int  # pixels of the image between two answers
-    whole_images: bool  # false where they have holes, which batch norm then expects
 
     def check(self, size: int) -> None: ...
 
@@ -41,7 +40,7 @@ class Dense(Method):
     that compares values leaves it aside.
     """
 
-    option: str  # a task that it answers
+    option = "inpainting"  # a task that it answers
 
     def __init__(
         self,
@@ -54,22 +53,22 @@ class Dense(Method):
     ):
         super().__init__(**parts)
         self.kind: Kind = check_loss(loss, "distribution", "values") if palette else check_loss(loss, "values")
-        if not (isinstance(task, DenseTask) and self.asked(task)):
+        if not (isinstance(task, DenseTask) and self.answers_to(task)):
             raise another_task(task, self.option)
         check_head(head, dense=True)
         task.check(views.sizes[0])
         check_sizes(self.encoder.backbone, views.sizes[:1])
         self.task, self.loss, self.views = task, loss, views
-        self.whole_images = task.whole_images
+        self.whole_images = getattr(task, "whole_images", True)
         self.palette = palette if self.kind == "distribution" else None
         num_outputs = task.num_outputs if self.palette is None else len(self.palette)
         backbone: Any = self.encoder.backbone
         self.head = head(backbone.stage_channels, backbone.stage_strides, num_outputs, task.stride)
         train_stages_alone(backbone, views.sizes[0])
 
-    def asked(self, task: DenseTask) -> bool:
+    def answers_to(self, task: DenseTask) -> bool:
         """Whether a task asks what this method answers."""
-        raise NotImplementedError
+        return True
 
     def step(self, inputs: UInt8[Tensor, "n 3 h w"], draws: Draws) -> Step:
         (images,) = self.views(inputs, draws, count=1)
@@ -132,9 +131,7 @@ class ContextEncoder(Dense):
     The loss compares in the backbone's units, so that answering the mean colour costs about 1. Use `task=inpainting`.
     """
 
-    option = "inpainting"
-
-    def asked(self, task: DenseTask) -> bool:
+    def answers_to(self, task: DenseTask) -> bool:
         """The three channels of the image."""
         return task.num_outputs == 3
 
@@ -160,7 +157,7 @@ class Colorization(Dense):
     def __init__(self, preprocessing: dict[str, Any], **parts: Any):
         super().__init__(preprocessing={**preprocessing, "color": "lightness"}, **parts)
 
-    def asked(self, task: DenseTask) -> bool:
+    def answers_to(self, task: DenseTask) -> bool:
         """The ab of the image; `colours` is beyond what a DenseTask promises."""
         return hasattr(task, "colours")
 

@@ -1,4 +1,4 @@
-"""Whether a loss asks for what a method hands it."""
+"""Whether the parts of a method fit each other: loss, task, head, and what the backbone is shown."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -58,11 +58,13 @@ def another_task(task: nn.Module, option: str) -> ValueError:
 
 def check_sizes(backbone: nn.Module, sizes: Iterable[int]) -> None:
     """Refuse a backbone that images of these sides cannot pass. Raises ValueError."""
-    twin = deepcopy(backbone).to("meta")  # shapes alone: this costs nothing
+    twin = deepcopy(backbone).to("meta")  # shapes alone: no memory, no arithmetic
     for size in dict.fromkeys(sizes):
         try:
             with torch.no_grad():
                 twin(torch.empty(2, 3, size, size, device="meta"))
+        except NotImplementedError:  # an operation that does not work on shapes alone: the first step will tell
+            return
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ValueError(
                 f"method.backbone: {type(backbone).__name__} cannot take the images of {size} px that this method "

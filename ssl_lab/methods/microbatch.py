@@ -17,7 +17,7 @@ def in_parts(
 
     The backward pass makes each part again (Gao et al. 2021, arXiv 2101.06983, by checkpointing), so `embed` must
     follow from its rows alone. On a network without batch norm, or with it frozen, gradients are those of one pass.
-    The parts are alike, up to one row: batch norm cannot take a rest of one. Its running averages move as far as one
+    The parts are alike, up to one row, so that none is a small rest. A batch norm's running averages move as far as one
     pass would move them, and not again in the backward pass.
     """
     parts = -(-n // size)

@@ -75,7 +75,8 @@ class MoCo(Taught):
             )
         if splits < 1:
             raise ValueError(f"method.splits={splits}: batch norm takes 1 part or more; 1 is the whole batch")
-        check_momentum(momentum)
+        check_momentum("momentum", momentum)
+        check_momentum("momentum_end", momentum if momentum_end is None else momentum_end)
         check_sizes(self.encoder.backbone, views.sizes)
         if splits > 1:
             split_batch_norms(self, splits)
@@ -87,8 +88,9 @@ class MoCo(Taught):
         self.fewest_rows = 2 * splits
 
     def check(self, batch_size: int, processes: int) -> None:
+        """Each process takes its share of the parts, at least one."""
         parts = max(self.splits, processes)
-        if self.splits > 1 and parts % min(self.splits, processes):
+        if self.splits > 1 and parts % processes:
             raise ValueError(
                 f"method.splits={self.splits}: its parts do not divide among {processes} processes; set it to "
                 f"{-(-self.splits // processes) * processes}"
@@ -110,9 +112,9 @@ class MoCo(Taught):
             )
         if accumulate > 1:
             said.append(
-                f"trainer.accumulate_grad_batches={accumulate}: queries meet the queue, not their batch, so only batch "
-                f"norm and when keys join the queue differ from a batch {accumulate} times as large; "
-                "method.microbatch, which methods of two views need for that, is not needed"
+                f"trainer.accumulate_grad_batches={accumulate}: a query is compared with the queue, so this is a batch "
+                f"{accumulate} times as large but for batch norm and for when keys join the queue; it needs no "
+                "method.microbatch, which methods of two views have for that"
             )
         return said
 
@@ -146,10 +148,10 @@ class MoCo(Taught):
         self.teacher.move(self.students, at)
 
 
-def check_momentum(momentum: float) -> None:
+def check_momentum(key: str, momentum: float) -> None:
     """Refuse what is no share. Raises ValueError."""
     if not 0 <= momentum <= 1:
-        raise ValueError(f"method.momentum={momentum}: the share of itself that the teacher keeps, from 0 to 1")
+        raise ValueError(f"method.{key}={momentum}: the share of itself that the teacher keeps, from 0 to 1")
 
 
 class MoCoV1(MoCo):
@@ -183,7 +185,7 @@ class MoCoV3(Taught):
         check_loss(loss, "views")
         if views.count != 2:
             raise ValueError(f"method.views.count={views.count}: MoCo v3 compares two views; set method.views.count=2")
-        check_momentum(momentum)
+        check_momentum("momentum", momentum)
         check_sizes(self.encoder.backbone, views.sizes)
         width = int(self.projector.num_features)  # type: ignore[arg-type]  # a projector has it
         self.predictor = predictor(width)

@@ -17,12 +17,11 @@ from ssl_lab.views import Views
 
 @runtime_checkable
 class Task(Protocol):
-    """What a pretext task promises."""
+    """What a pretext task promises; and `whole_images = False` where they are parts, which batch norm then expects."""
 
     num_inputs: int  # images that one answer looks at
     num_outputs: int  # answers to choose from
     inputs_per_image: int  # images that the backbone sees for each one of the batch
-    whole_images: bool  # false where they are tiles or patches, which batch norm then expects
 
     def check(self, size: int) -> None: ...
 
@@ -50,9 +49,10 @@ class Pretext(Method):
             raise another_task(task, "rotation")
         check_head(head, dense=False)
         task.check(views.sizes[0])
-        check_sizes(self.encoder.backbone, [side_of(task, views.sizes[0])])
+        if not any(tensor.is_meta for tensor in task.state_dict().values()):  # else it is too early to ask it
+            check_sizes(self.encoder.backbone, [side_of(task, views.sizes[0])])
         self.task, self.loss, self.views = task, loss, views
-        self.whole_images = task.whole_images
+        self.whole_images = getattr(task, "whole_images", True)
         self.head = head(task.num_inputs * self.encoder.num_features, task.num_outputs)
         self.views_per_image = task.inputs_per_image
 

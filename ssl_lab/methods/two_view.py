@@ -49,17 +49,22 @@ class TwoView(Method):
         self.views = views
         self.microbatch, self.apart = microbatch, apart
         self.views_per_image = views.count
-        if microbatch == 1 and apart and self.normalised_by_batch:
-            raise ValueError("method.microbatch=1: batch norm needs two images at a time; set it to 2 or more")
 
-    @property
-    def normalised_by_batch(self) -> bool:
-        """Whether batch norm stands anywhere in the networks."""
-        return any(isinstance(module, _BatchNorm) for module in self.modules())
+    def check(self, batch_size: int, processes: int) -> None:
+        """A part of one row stops a batch norm of features, where views pass apart; maps have more than a row."""
+        share = batch_size // processes
+        if self.microbatch is None or self.microbatch >= share or not self.apart:
+            return
+        fewest = share // -(-share // self.microbatch)
+        if fewest < 2 and any(isinstance(module, nn.BatchNorm1d) for module in self.modules()):
+            raise ValueError(
+                f"method.microbatch={self.microbatch}: of {share} images some part is one alone, and batch norm needs "
+                "two; set it to 3 or more"
+            )
 
     def remarks(self, num_images: int, accumulate: int) -> list[str]:
         said = accumulation_remarks(accumulate)
-        if self.microbatch and self.normalised_by_batch:
+        if self.microbatch and any(isinstance(module, _BatchNorm) for module in self.modules()):
             said.append(
                 f"method.microbatch={self.microbatch}: batch norm takes its statistics from each part, so the gradient "
                 "is near that of the whole batch, and equal to it only without batch norm"

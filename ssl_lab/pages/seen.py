@@ -57,7 +57,7 @@ def once(runs: Iterable[Seen]) -> list[Seen]:
     """The same, where a run that another repeats, of the same seed, says so and belongs to no group."""
     kept: dict[tuple[str, int], Seen] = {}
     runs = list(runs)
-    for run in sorted(runs, key=lambda run: not run.finished):
+    for run in sorted(runs, key=lambda run: (not run.finished, -len(run.results))):  # the one that most is known of
         if run.group:
             kept.setdefault((run.group, run.seed), run)
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +102,21 @@ def ending_figures(lines: list[dict[str, Any]]) -> dict[str, float]:
     return {name: sum(line[name] for line in last) / len(last) for name in sorted(names)}
 
 
-def baseline_results(folder: Path) -> list[dict[str, Any]]:
-    """Every evaluation of a baseline below a folder of runs; damaged ones and those of older versions are none."""
+def baseline_results(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every evaluation of a baseline below a folder of runs, and what of others could not be read."""
     lines: list[dict[str, Any]] = []
+    unread = []
     for file in sorted((folder / "baselines").glob("*/results.jsonl")):
-        with suppress(ValueError):  # a damaged file says nothing, and what is missing is measured again
-            lines += [line for line in read_results(file) if readable(line) and "trained_by" in line]
-    return lines
+        try:
+            found = read_results(file)
+        except ValueError as error:
+            unread.append(str(error))
+            continue
+        whole = [line for line in found if readable(line) and "trained_by" in line]
+        lines += whole
+        if left := len(found) - len(whole):
+            unread.append(f"{file}: {left} results are left out, damaged or of an older version")
+    return lines, unread
 
 
 def read_ledger(file: Path) -> list[dict[str, Any]]:

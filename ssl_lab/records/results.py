@@ -27,9 +27,17 @@ def append_result(file: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_results(file: Path) -> list[dict[str, Any]]:
-    """All evaluations of a run, oldest first; a last line that was cut off is none."""
+    """All evaluations of a run, oldest first; a last line that was cut off is none. ValueError names a damaged one."""
     whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
-    return [json.loads(line) for line in whole.splitlines()]
+    lines = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{file}, line {number} is damaged ({error}): take it out, and what it held is measured again"
+            ) from None
+    return lines
 
 
 def readable(line: Any) -> bool:

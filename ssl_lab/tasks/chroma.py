@@ -1,7 +1,7 @@
 """Ways to hide the colour fringes of a lens, which tell where in a picture a patch was taken.
 
-Each is a function of patches `(n, k, 3, h, w)` in [0, 1]; drawn for each image or, where that says so,
-for each of its k patches.
+Each is a function of patches `(n, k, 3, h, w)` in [0, 1]; drawn for each image, `jitter` and `drop` for
+each of its k patches.
 """
 
 from collections.abc import Callable
