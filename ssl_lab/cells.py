@@ -50,40 +50,53 @@ def find(table: Table, jobs: list[Job], known: Known) -> Found:
 
 def rows(table: Table, jobs: list[Job], known: Known) -> list[Cells]:
     """The cells of a table: figures in per cent, mean and standard deviation over seeds, and what they cost."""
-    spec, found, elsewhere = table.spec, find(table, jobs, known), published(table.spec)
-    printed = {protocol for given in elsewhere.values() for protocol in given}
-    over = "random weights" in table.baselines
+    found = find(table, jobs, known)
+    scratch = [supervised_row(found)] if table.spec.get("supervised") else []
+    own = [cells for row in table.spec["rows"] for cells in own_rows(row, table, found)]
+    return [*(cells for base in table.baselines for cells in baseline_rows(base, table, found)), *scratch, *own]
+
+
+def baseline_rows(base: str, table: Table, found: Found) -> list[Cells]:
+    """A baseline, once for each backbone that it was measured with."""
     lines = []
-    for base in table.baselines:
-        for name, scores in (found.baselines[base] or {base: {}}).items():
-            cells = {"method": name}
-            seeds = {seed for by in scores.values() for seed in by} - {None}
-            for protocol in spec["protocols"]:
-                cells[f"{protocol} %"] = spread(scores.get(protocol, {}), len(seeds) or None)
-                cells |= {f"{protocol} over random": ""} if over else {}
-            lines.append(cells | ({"seeds": str(len(seeds))} if seeds else {}))
-    if spec.get("supervised"):
-        scratch = supervised(found)
-        cells = {"method": "supervised from scratch", "finetune %": spread(scratch)}
-        lines.append(cells | ({"seeds": str(len(scratch))} if scratch else {}))
-    for row in spec["rows"]:
-        for name in (row, f"{row}, recalibrated"):
-            own = found.rows.get(name, {})
-            cells, count = {"method": name}, len(found.runs[row])
-            for protocol in spec["protocols"]:
-                scored, random = own.get(protocol, {}), found.random.get(row, {}).get(protocol, {})
-                cells[f"{protocol} %"] = spread(scored, count)
-                if over:
-                    cells[f"{protocol} over random"] = interval(paired(scored, random))
-                if protocol in printed:
-                    cells |= compared(elsewhere.get(name, {}).get(protocol), protocol, scored, table.beside_published)
-            for protocol in beside(spec):
-                if protocol in own:
-                    cells[f"{protocol} %"] = spread(own[protocol], count)
-                if (given := elsewhere.get(name, {}).get(protocol)) is not None:
-                    cells |= compared(given, protocol, own.get(protocol, {}), table.beside_published)
-            if own or name in elsewhere:
-                lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
+    for name, scores in (found.baselines[base] or {base: {}}).items():
+        cells = {"method": name}
+        seeds = {seed for by in scores.values() for seed in by} - {None}
+        for protocol in table.spec["protocols"]:
+            cells[f"{protocol} %"] = spread(scores.get(protocol, {}), len(seeds) or None)
+            cells |= {f"{protocol} over random": ""} if table.has_random else {}
+        lines.append(cells | ({"seeds": str(len(seeds))} if seeds else {}))
+    return lines
+
+
+def supervised_row(found: Found) -> Cells:
+    """What all weights learn from all labels, from random ones on."""
+    scratch = supervised(found)
+    cells = {"method": "supervised from scratch", "finetune %": spread(scratch)}
+    return cells | ({"seeds": str(len(scratch))} if scratch else {})
+
+
+def own_rows(row: str, table: Table, found: Found) -> list[Cells]:
+    """A row of the table's file, as trained and with batch norm recalibrated, as far as it is known or was printed."""
+    elsewhere, count = published(table.spec), len(found.runs[row])
+    printed = {protocol for given in elsewhere.values() for protocol in given}
+    lines = []
+    for name in (row, f"{row}, recalibrated"):
+        own, given, cells = found.rows.get(name, {}), elsewhere.get(name, {}), {"method": name}
+        for protocol in table.spec["protocols"]:
+            scored, random = own.get(protocol, {}), found.random.get(row, {}).get(protocol, {})
+            cells[f"{protocol} %"] = spread(scored, count)
+            if table.has_random:
+                cells[f"{protocol} over random"] = interval(paired(scored, random))
+            if protocol in printed:
+                cells |= compared(given.get(protocol), protocol, scored, table.beside_published)
+        for protocol in beside(table.spec):
+            if protocol in own:
+                cells[f"{protocol} %"] = spread(own[protocol], count)
+            if protocol in given:
+                cells |= compared(given[protocol], protocol, own.get(protocol, {}), table.beside_published)
+        if own or given:
+            lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
     return lines
 
 

@@ -42,6 +42,11 @@ class Table(NamedTuple):
         """Their names as results have them."""
         return [name.replace("_", " ") for name in self.spec["baselines"]]
 
+    @property
+    def has_random(self) -> bool:
+        """Whether random weights are among them, so that each row is compared with its own."""
+        return "random weights" in self.baselines
+
 
 class Known(NamedTuple):
     """What has been measured: runs as lines of a ledger, and evaluations of baselines."""
