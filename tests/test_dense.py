@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Command
 from PIL import Image
 from torch import Tensor
@@ -14,6 +15,7 @@ from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.losses import cross_entropy, soft_cross_entropy, squared_error
 from ssl_lab.methods import Colorization, ContextEncoder
+from ssl_lab.methods.dense import score
 from ssl_lab.nn import ConvNet, Hypercolumn, Upsampler
 from ssl_lab.tasks import Holes
 
@@ -143,6 +145,19 @@ def test_the_figure_beside_chance_is_that_of_a_constant_answer() -> None:
     logs = made.step(images, Draws(0, 0, total=8)).logs
     assert set(logs) == {"pretext_error", "pretext_chance"}
     assert logs["pretext_error"] == pytest.approx(made.step(images, Draws(0, 0, total=8)).loss.item(), rel=1e-5)
+
+
+def test_a_rare_colour_counts_in_the_score_as_it_does_in_the_loss() -> None:
+    classes = torch.tensor([[[0, 0, 0, 1]]])  # three pixels of a common colour, one of a rare one
+    weights = torch.tensor([[[[0.5, 0.5, 0.5, 2.5]]]])
+    targets = F.one_hot(classes, 3).movedim(-1, 1).float()
+
+    def answering(colour: int) -> dict[str, Tensor]:
+        return score("distribution", F.one_hot(torch.full_like(classes, colour), 3).movedim(-1, 1), targets, weights)
+
+    assert answering(0)["pretext_top1"] == pytest.approx(1.5 / 4)
+    assert answering(1)["pretext_top1"] == answering(1)["pretext_chance"] == pytest.approx(2.5 / 4)
+    assert answering(2)["pretext_top1"] == 0
 
 
 @pytest.mark.parametrize("method", ["colorization", "inpainting"])

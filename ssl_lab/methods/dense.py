@@ -193,15 +193,16 @@ def pixel_weights(questions: TaskBatch) -> Float[Tensor, "n 1 h w"]:
 
 
 def score(kind: Kind, answers: Tensor, targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """How well the question is answered, beside what a constant answer would get.
+    """How well the question is answered, beside what a constant answer would get; a pixel counts by its weight.
 
-    Distributions: share of pixels whose likeliest class is right, and share of the commonest class. Values: the
-    weighted squared error, and that of the targets' mean.
+    Distributions: share of pixels whose likeliest class is right, and share of the class that makes up the most.
+    Values: the squared error, and that of the targets' mean.
     """
     if kind == "distribution":
-        classes = targets.argmax(1)
-        commonest = torch.bincount(classes.flatten()).max() / classes.numel()
-        return {"pretext_top1": (answers.argmax(1) == classes).float().mean(), "pretext_chance": commonest}
+        classes, counts = targets.argmax(1).flatten(), weights.flatten()
+        most = counts.new_zeros(targets.shape[1]).index_add_(0, classes, counts).max()
+        right = counts[answers.argmax(1).flatten() == classes].sum()
+        return {"pretext_top1": right / counts.sum(), "pretext_chance": most / counts.sum()}
     mean = (targets * weights).mean((0, 2, 3), keepdim=True)
     errors = [((values - targets).square() * weights).mean() for values in (answers, mean)]
     return {"pretext_error": errors[0], "pretext_chance": errors[1]}
