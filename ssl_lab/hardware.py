@@ -24,18 +24,22 @@ class Hardware(NamedTuple):
 
 
 def pick(
-    accelerator: str = "auto", devices: int | str = 1, precision: str = "auto", memory_format: str = "auto"
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    precision: str = "auto",
+    memory_format: str = "auto",
+    node: str = "trainer.",
 ) -> Hardware:
     """Settles every "auto": a GPU before the CPU, all GPUs, bfloat16 where it is fast, channels-last but on mps.
 
-    Raises ValueError for an accelerator that is not there, or not so often.
+    node: where the user has these keys. Raises ValueError for an accelerator that is not there, or not so often.
     """
     there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
         accelerator = next(name for name, available in there.items() if available)
     if not there[accelerator]:
         found = ", ".join(name for name, available in there.items() if available)
-        raise ValueError(f"trainer.accelerator={accelerator}: not on this machine; there is {found}")
+        raise ValueError(f"{node}accelerator={accelerator}: not on this machine; there is {found}")
     if devices == "auto":
         if accelerator == "cpu":
             raise ValueError("trainer.devices=auto counts GPUs, and there is none: set trainer.devices=2, or as many")

@@ -15,7 +15,7 @@ from ssl_lab import hardware
 from ssl_lab.build import build
 from ssl_lab.candidates import Candidate, baselines, foreign, trained
 from ssl_lab.data import ImageData, divide
-from ssl_lab.evaluation import NotApplicable, Sets, Subject
+from ssl_lab.evaluation import NotApplicable, Sets, SettingError, Subject
 from ssl_lab.hardware import Hardware
 from ssl_lab.records import (
     RunFolder,
@@ -36,7 +36,7 @@ from ssl_lab.types import Result
 def measure(config: dict[str, Any]) -> None:
     """Measure what the configuration names; what `results.jsonl` holds already is shown, not repeated."""
     folder = run_of(config)
-    picked = hardware.pick(config["accelerator"], precision=config["precision"])
+    picked = hardware.pick(config["accelerator"], precision=config["precision"], node="")
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
     tables, shown = [], []
     for node in config.get("sets", {}).values() or [config.get("data")]:
@@ -53,7 +53,8 @@ def measure(config: dict[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("\n".join(tables))
         write_ledger(file.with_suffix(".jsonl"), shown)
-    console.print("next: python -m ssl_lab.train data=folder data.root=<your pictures>", markup=False)
+    further = "train data=folder data.root=<your pictures>" if folder is None else f"report run={folder.path}"
+    console.print(f"next: python -m ssl_lab.{further}", markup=False)
 
 
 def measure_on(
@@ -118,7 +119,7 @@ def results(
         known = [line for line in read_results(file) if same_evaluation(line, asked)]
         if not known or config["force"]:
             subject = subject or make()
-            known = [asked | measured(node, subject, candidate.home)]
+            known = [asked | measured(protocol, node, subject, candidate.home)]
             append_result(file, known[-1])
         else:
             when = known[-1]["time"][:10]
@@ -127,20 +128,22 @@ def results(
     return lines
 
 
-def measured(node: dict[str, Any], subject: Subject, home: RunFolder) -> dict[str, Any]:
+def measured(protocol: str, node: dict[str, Any], subject: Subject, home: RunFolder) -> dict[str, Any]:
     """What a protocol finds, when, and by which code; its pictures are kept in the folder.
 
-    A baseline to which it does not apply gets no figures.
+    A baseline to which it does not apply gets no figures. Raises ValueError for a setting that cannot be.
     """
     began = time.monotonic()
     try:
         found: Result = build(node, subject=subject)
+    except SettingError as error:
+        raise ValueError(error.said(f"protocols.{protocol}.")) from None
     except NotApplicable as reason:
         if home.record:  # no baseline: the user has asked for this encoder, and is to know
-            raise
-        found = Result("", {}, {"not_applicable": str(reason)}, ())
+            raise ValueError(f"protocol={protocol}: {reason}") from None
+        found = Result({}, {"not_applicable": str(reason)}, ())
     for name, picture in found.pictures.items():
-        file = home.pictures / f"{found.protocol}_{name}.jpg"
+        file = home.pictures / f"{protocol}_{name}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, quality=85)
     return {
@@ -198,7 +201,10 @@ def evaluation_sets(data: ImageData, split: str) -> Sets:
     The neighbours' bank chooses nothing, so it stays the whole of train, as in the probe of a running training.
     """
     if data.val is None or (split == "test" and data.test is None):
-        raise ValueError(f"split={split}, but nothing was set aside: set data.val_fraction and data.test_fraction")
+        raise ValueError(
+            f"split={split}: of these images nothing was set aside for it. A run keeps the split that it was trained "
+            "with: give data=<other images>; with data= set data.val_fraction and data.test_fraction above 0"
+        )
     if split == "test" and data.test is not None:
         return Sets(data.train, data.train, data.val, data.test, data.classes)
     kept, taken = divide(data.train, 0.1, data.split_seed, data.group_by)

@@ -38,7 +38,6 @@ class TaskBatch(NamedTuple):
 class Result(NamedTuple):
     """What a protocol measured, with every setting that made it."""
 
-    protocol: str
     figures: dict[str, Any]
     settings: dict[str, Any]
     shown: tuple[str, ...] = ("top1",)  # the figures that stand for it in a table, each from 0 to 1

@@ -90,8 +90,7 @@ def test_a_bag_of_whole_images_is_the_image() -> None:
     assert not torch.allclose(several(images), encoder(images), atol=1e-4)
 
 
-def test_the_bag_protocol_says_that_it_is_one() -> None:
+def test_the_bag_protocol_says_how_many_patches_it_saw() -> None:
     found = bag(subject(RawPixels()), patches=3)
-    assert found.protocol == "bag"
     assert found.settings["views"] == "3 patches"
     assert found.figures["top1"] > 0.5

@@ -11,16 +11,18 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor, nn
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.evaluation import (
     RawPixels,
     Sets,
+    SettingError,
     Subject,
     bag,
     cluster,
     few_label,
     finetune,
     gallery,
+    knn,
     linear,
     logistic,
     retrieval,
@@ -100,7 +102,7 @@ def test_subsets_are_nested_stratified_and_fixed() -> None:
     assert set(one.tolist()) <= set(ten.tolist()) <= set(subset(labels, 10, 25, draw=0).tolist())
     assert not torch.equal(ten, subset(labels, 10, 0.1, draw=1))
     assert one.tolist() == [10, 34, 109, 127, 191, 218, 355, 423, 582, 736]  # the same on every machine
-    with pytest.raises(ValueError, match="100 or less"):
+    with pytest.raises(ValueError, match=r"amounts=101; class 0 has 100 labels; set amounts=\[100\]"):
         subset(labels, 10, 101, draw=0)
 
 
@@ -164,32 +166,38 @@ def test_the_rate_of_fine_tuning_is_chosen_by_cross_validation_inside_the_subset
 @pytest.mark.parametrize(
     ("protocol", "asked", "told"),
     [
-        (logistic, {"penalties": []}, r"logistic\.penalties=\[\]"),
-        (stages, {"penalties": [1.0, -1e-3]}, r"stages\.penalties=\[1.0, -0.001\]"),
-        (robust, {"penalties": [-1.0]}, r"robust\.penalties=\[-1.0\]"),
-        (bag, {"penalties": []}, r"bag\.penalties=\[\]"),
-        (few_label, {"penalties": []}, r"few_label\.penalties=\[\]"),
-        (few_label, {"amounts": [0.1, 1.5]}, r"few_label\.amounts=\[0.1, 1.5\]"),
-        (few_label, {"amounts": [0]}, r"few_label\.amounts=\[0\]"),
-        (few_label, {"draws": 0}, r"few_label\.draws=0"),
-        (retrieval, {"ks": []}, r"retrieval\.ks=\[\]"),
-        (retrieval, {"ks": [0, 1]}, r"retrieval\.ks=\[0, 1\]"),
-        (robust, {"corruptions": []}, r"robust\.corruptions=\[\]"),
-        (robust, {"severities": []}, r"robust\.severities=\[\]"),
-        (cluster, {"clusters": 0}, r"cluster\.clusters=0; allowed: 1 to 120"),
-        (cluster, {"clusters": 121}, r"cluster\.clusters=121; .*; set protocols\.cluster\.clusters=3"),
-        (linear, {"epochs": 0}, r"linear\.epochs=0"),
-        (linear, {"scale": [0.5]}, r"linear\.scale=\[0.5\]"),
-        (finetune, {"batch_size": 0}, r"finetune\.batch_size=0"),
-        (finetune, {"scale": [0.5, 0.3]}, r"finetune\.scale=\[0.5, 0.3\]"),
-        (finetune, {"draws": 0, "amount": 5}, r"finetune\.draws=0"),
-        (finetune, {"amount": 1.5}, r"finetune\.amount=1.5"),
-        (partial(segment, head=LinearStages), {"scale": [0.0, 1.0]}, r"segment\.scale=\[0.0, 1.0\]"),
+        (logistic, {"penalties": []}, r"penalties=\[\]"),
+        (stages, {"penalties": [1.0, -1e-3]}, r"penalties=\[1.0, -0.001\]"),
+        (robust, {"penalties": [-1.0]}, r"penalties=\[-1.0\]"),
+        (bag, {"penalties": []}, r"penalties=\[\]"),
+        (few_label, {"penalties": []}, r"penalties=\[\]"),
+        (few_label, {"amounts": [0.1, 1.5]}, r"amounts=\[0.1, 1.5\]"),
+        (few_label, {"amounts": [0]}, r"amounts=\[0\]"),
+        (few_label, {"draws": 0}, r"draws=0"),
+        (retrieval, {"ks": []}, r"ks=\[\]"),
+        (retrieval, {"ks": [0, 1]}, r"ks=\[0, 1\]"),
+        (robust, {"corruptions": []}, r"corruptions=\[\]"),
+        (robust, {"severities": []}, r"severities=\[\]"),
+        (cluster, {"clusters": 0}, r"clusters=0; allowed: 1 to 120"),
+        (cluster, {"clusters": 121}, r"clusters=121; .*; set clusters=3"),
+        (linear, {"epochs": 0}, r"epochs=0"),
+        (linear, {"scale": [0.5]}, r"scale=\[0.5\]"),
+        (finetune, {"batch_size": 0}, r"batch_size=0"),
+        (finetune, {"scale": [0.5, 0.3]}, r"scale=\[0.5, 0.3\]"),
+        (finetune, {"draws": 0, "amount": 5}, r"draws=0"),
+        (finetune, {"amount": 1.5}, r"amount=1.5"),
+        (partial(segment, head=LinearStages), {"scale": [0.0, 1.0]}, r"scale=\[0.0, 1.0\]"),
     ],
 )
 def test_a_setting_that_measures_nothing_is_refused(protocol: Any, asked: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=r"protocols\." + told):
+    with pytest.raises(SettingError, match=f"^{told}"):
         protocol(subject(Encoder(ResNet(width=0.0625))), **asked)
+
+
+def test_a_setting_is_told_by_the_key_that_the_user_has() -> None:
+    with pytest.raises(SettingError) as refused:
+        knn(subject(Encoder(ResNet(width=0.0625))), k=500)
+    assert refused.value.said("protocols.knn_dino.").startswith("protocols.knn_dino.k=500; the smallest class has 40")
 
 
 CHOOSING = {
@@ -379,7 +387,7 @@ def test_the_scale_of_features_tells_the_linear_protocol_nothing() -> None:
 
 @pytest.mark.parametrize("convention", ["simclr", "moco", "barlow"])
 def test_the_published_linear_protocols_take_features_as_they_are(convention: str) -> None:
-    config, _ = cli.compose("evaluate", ["run=outputs", f"protocol=linear_{convention}"])
+    config, _ = recipes.compose("evaluate", ["run=outputs", f"protocol=linear_{convention}"])
     node = config["protocols"][f"linear_{convention}"]
     assert node["standardise"] is False
     assert len(node["rates"]) == 1

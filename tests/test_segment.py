@@ -134,7 +134,7 @@ def test_few_images_are_nested_and_divided_inside() -> None:
 
     assert rows(5) < rows(10) < rows(0.5)
     assert [len(part) for part in divide(sets, 10, 0)] == [8, 2]
-    with pytest.raises(ValueError, match="there are 48 training images"):
+    with pytest.raises(ValueError, match="2 to 48, the training images"):
         divide(sets, 100, 0)
 
 

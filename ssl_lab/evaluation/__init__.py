@@ -17,6 +17,7 @@ from ssl_lab.evaluation.recalibrate import recalibrated
 from ssl_lab.evaluation.retrieval import retrieval
 from ssl_lab.evaluation.robust import robust
 from ssl_lab.evaluation.segment import segment
+from ssl_lab.evaluation.settings import SettingError
 from ssl_lab.evaluation.stages import stages
 from ssl_lab.evaluation.subject import NotApplicable, Sets, Subject, extract
 
@@ -28,6 +29,7 @@ __all__ = [
     "NotApplicable",
     "RawPixels",
     "Sets",
+    "SettingError",
     "Subject",
     "bag",
     "cluster",

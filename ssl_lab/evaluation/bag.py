@@ -42,9 +42,9 @@ def bag(
     Not comparable with a probe of one centre view: it sees each image `patches` times. scale: share of the image that a
     patch takes. Other settings as of `logistic`.
     """
-    require_penalties("bag", penalties)
+    require_penalties(penalties)
     size = subject.sets.test.gather(torch.arange(1)).shape[-1]
     encoder = BagOfPatches(subject.encoder, patches, scale, size, seed)
     found = logistic(subject.of(encoder), penalties, max_iterations)
     settings = found.settings | {"views": f"{patches} patches", "scale": scale, "seed": seed}
-    return Result("bag", found.figures, settings)
+    return Result(found.figures, settings)

@@ -19,7 +19,7 @@ def cluster(subject: Subject, clusters: int | None = None, starts: int = 5, seed
     """
     sets = subject.sets
     k, most = len(sets.classes) if clusters is None else clusters, len(sets.train)
-    require(1 <= k <= most, "cluster.clusters", k, f"1 to {most}, the training images", min(len(sets.classes), most))
+    require(1 <= k <= most, "clusters", k, f"1 to {most}, the training images", min(len(sets.classes), most))
     train, test = (normalize(subject.features(s), dim=1).cpu().numpy() for s in (sets.train, sets.test))
     found = KMeans(k, n_init=starts, random_state=seed).fit(train).predict(test)
     labels = subject.labels(sets.test).cpu().numpy()
@@ -30,4 +30,4 @@ def cluster(subject: Subject, clusters: int | None = None, starts: int = 5, seed
         "purity": float(table.max(0).sum() / len(labels)),
     }
     settings = {"clusters": k, "starts": starts, "seed": seed, "metric": "cosine", "views": "clean"}
-    return Result("cluster", figures, settings, ("nmi", "ari", "purity"))
+    return Result(figures, settings, ("nmi", "ari", "purity"))

@@ -42,7 +42,7 @@ def duplicates(
     }
     sheet = torch.stack([test.gather(order), train.gather(twin[order])], 1).flatten(0, 1)
     settings = {"neighbours": neighbours, "threshold": threshold, "side": side, "bank": len(train)}
-    return Result("duplicates", figures, settings, ("share",), {"pairs": contact_sheet(sheet, 64, 8)} if count else {})
+    return Result(figures, settings, ("share",), {"pairs": contact_sheet(sheet, 64, 8)} if count else {})
 
 
 def thumbnails(images: UInt8[Tensor, "n 3 h w"], side: int) -> Float[Tensor, "n d"]:

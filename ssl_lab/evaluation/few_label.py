@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_lab.draws import seed_from
 from ssl_lab.evaluation.logistic import PENALTIES, Standardise, fit
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.settings import is_amount, require, require_penalties
+from ssl_lab.evaluation.settings import SettingError, is_amount, require, require_penalties
 from ssl_lab.evaluation.subject import Few, Subject
 from ssl_lab.types import Result
 
@@ -38,9 +38,9 @@ def few_label(
     """
     allowed = "one or more, each a share between 0 and 1, or a whole number a class"
     fine = len(amounts) > 0 and all(is_amount(amount) for amount in amounts)
-    require(fine, "few_label.amounts", list(amounts), allowed, "[0.1,5]")
-    require(draws >= 1, "few_label.draws", draws, "1 or more", 5)
-    require_penalties("few_label", penalties)
+    require(fine, "amounts", list(amounts), allowed, "[0.1,5]")
+    require(draws >= 1, "draws", draws, "1 or more", 5)
+    require_penalties(penalties)
     sets, num_classes = subject.sets, len(subject.sets.classes)
     features, labels = subject.features(sets.train), subject.labels(sets.train)
     test, test_labels = subject.features(sets.test), subject.labels(sets.test)
@@ -63,7 +63,7 @@ def few_label(
         figures |= {f"{name}, labels": len(few.rows), f"{name}, right": [one["right"] for one in found]}
     settings = {"amounts": list(amounts), "draws": draws, "folds": folds, "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "views": "clean"}
-    return Result("few_label", figures, settings, tuple(names))
+    return Result(figures, settings, tuple(names))
 
 
 def over_draws(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -77,8 +77,13 @@ def over_draws(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def subset(labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int) -> Int[Tensor, " m"]:
-    """Rows of a subset, ascending: the first of each class in an order that `draw` makes. At least one of each."""
+def subset(
+    labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int, key: str = "amounts"
+) -> Int[Tensor, " m"]:
+    """Rows of a subset, ascending: the first of each class in an order that `draw` makes. At least one of each.
+
+    key: of the setting that the amount comes from. Raises SettingError where a class has fewer, ValueError for none.
+    """
     groups = labels.cpu().numpy()
     order = np.array([seed_from("few labels", draw, row) for row in range(len(groups))])
     chosen = []
@@ -88,16 +93,14 @@ def subset(labels: Int[Tensor, " n"], num_classes: int, amount: float, draw: int
             raise ValueError(f"class {k} has no training image: leave its images out, or split the data otherwise")
         count = max(1, floor(amount * len(rows) + 0.5)) if amount < 1 else int(amount)
         if count > len(rows):
-            raise ValueError(
-                f"protocols.few_label.amounts: {count} labels a class are asked for, and class {k} has {len(rows)}: "
-                f"set {len(rows)} or less"
-            )
+            instead = f"[{len(rows)}]" if key == "amounts" else len(rows)
+            raise SettingError(key, amount, f"class {k} has {len(rows)} labels", instead)
         chosen.append(rows[np.argsort(order[rows])[:count]])
     return torch.from_numpy(np.sort(np.concatenate(chosen))).to(labels.device)
 
 
 def stratified(y: Int[Tensor, " n"], num_classes: int, folds: int) -> Int[Tensor, " n"] | None:
-    """The fold of each row, every class in all of them, so fewer where one is rare; None where one has a single row."""
+    """The fold of each row; each holds every class, so a rare one makes them fewer. None where one has a single row."""
     folds = min(folds, int(torch.bincount(y, minlength=num_classes).min()))
     if folds < 2:
         return None

@@ -74,12 +74,12 @@ def finetune(
     """
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     if not hasattr(encoder, "backbone"):
-        raise NotApplicable(f"protocol=finetune: {type(encoder).__name__} has no weights")
+        raise NotApplicable(f"{type(encoder).__name__} has no weights to tune")
     labels = subject.labels(sets.test)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
-    recipe.check("finetune", draws)
+    recipe.check(draws)
     fine = amount is None or is_amount(amount)
-    require(fine, "finetune.amount", amount, "null, a share between 0 and 1, or a whole number a class", 0.1)
+    require(fine, "amount", amount, "null, a share between 0 and 1, or a whole number a class", 0.1)
     course = Course(recipe, head_rate, layer_decay, min_steps)
     found = []
     for number in range(draw, draw + (draws if amount is not None else 1)):
@@ -93,10 +93,10 @@ def finetune(
     settings |= {"head_rate": head_rate, "layer_decay": layer_decay, "amount": amount, "draw": draw}
     settings |= {"fitted_on": len(choice.whole), "chosen_on": choice.held, "held_out": choice.name}
     if len(found) == 1:
-        return Result("finetune", found[0], settings)
+        return Result(found[0], settings)
     figures = over_draws(found)
     figures |= {"top1, std": figures.pop("std"), "rates": [one["rate"] for one in found]}
-    return Result("finetune", figures, settings | {"draws": draws})
+    return Result(figures, settings | {"draws": draws})
 
 
 class Course(NamedTuple):
@@ -129,7 +129,7 @@ class Choice(NamedTuple):
     def inside(cls, subject: Subject, amount: float, draw: int, folds: int, seed: int) -> "Choice":
         """Of the subset number `draw` alone: folds of it, or a fifth where these are one or a class has one label."""
         train, count = subject.sets.train, len(subject.sets.classes)
-        few = Few(train, subset(subject.labels(train).cpu(), count, amount, draw))
+        few = Few(train, subset(subject.labels(train).cpu(), count, amount, draw, key="amount"))
         labels, whole = few.labels(few.rows), few.subset(few.rows)
         if folds > 1 and (fold := stratified(labels, count, folds)) is not None:
             parts = [fold == number for number in range(int(fold.max()) + 1)]
@@ -155,7 +155,7 @@ def chosen(subject: Subject, choice: Choice, rates: Sequence[float], course: Cou
         right = sum(int((predicted(network, part, subject) == subject.labels(part)).sum()) for network, part in held)
         return right / choice.held
 
-    best = tuned("finetune", rates, train, judge)
+    best = tuned(rates, train, judge)
     if choice.pairs[0][0] is choice.whole:
         return best._replace(network=best.network[0])
     return best._replace(network=trained(subject, choice.whole, course, best.rate))

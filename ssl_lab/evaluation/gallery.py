@@ -62,7 +62,7 @@ def gallery(
         "neighbours": contact_sheet(near_rows, side, neighbours + 1),
         "clusters": contact_sheet(sets.test.gather(rows[central.flatten()]), side, central.shape[1]),
     }
-    return Result("gallery", figures, settings, ("trustworthiness",), pictures)
+    return Result(figures, settings, ("trustworthiness",), pictures)
 
 
 def on_a_plane(features: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float32]:

@@ -38,7 +38,7 @@ def health(subject: Subject, images: int = 2048, views: int = 4, scale: Sequence
             [torch.cat([features(subject.encoder, part).float() for part in view.split(256)]) for view in made], 1
         )
     settings = {"images": len(rows), "views": views, "images_with_views": len(few), "scale": list(scale)}
-    return Result("health", measures(clean, several), settings | {"layer": "features"}, ())
+    return Result(measures(clean, several), settings | {"layer": "features"}, ())
 
 
 def measures(clean: Float[Tensor, "n d"], several: Float[Tensor, "m q d"]) -> dict[str, float]:

@@ -8,24 +8,25 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.settings import require
+from ssl_lab.evaluation.settings import SettingError, require
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.hardware import fast_bfloat16
 from ssl_lab.types import Result
 
+NEIGHBOURS = 200  # that the field's CIFAR recipes ask
 SPARE = 128  # candidates beyond k, so that few queries are in doubt
 PART = 1 << 12  # rows whose rounding is measured at a time, in the processor's cache
 BLOCK = 1 << 16  # rows of a bank that are searched at a time, so that the memory beside it stays bounded
 
 
-def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
+def knn(subject: Subject, k: int = NEIGHBOURS, temperature: float = 0.1) -> Result:
     """Accuracy of weighted kNN on frozen features (Wu et al. 2018, arXiv 1805.01978).
 
     Clean images, the whole training set without validation as bank. Raises ValueError when a class has fewer than `k`
     images: then the figure would not mean what it means elsewhere.
     """
-    require(k >= 1, "knn.k", k, "1 or more", 20)
-    require(temperature > 0, "knn.temperature", temperature, "above 0", 0.1)
+    require(k >= 1, "k", k, "1 or more", 20)
+    require(temperature > 0, "temperature", temperature, "above 0", 0.1)
     train, test = subject.sets.train, subject.sets.test
     bank_labels, labels = subject.labels(train), subject.labels(test)
     of_class = torch.bincount(bank_labels, minlength=len(subject.sets.classes))
@@ -33,18 +34,15 @@ def knn(subject: Subject, k: int = 200, temperature: float = 0.1) -> Result:
     if not smallest:
         missing = [name for name, count in zip(subject.sets.classes, of_class, strict=True) if not count]
         raise ValueError(
-            f"protocol=knn: no training image of {', '.join(missing)}; leave such classes out, or divide the data "
+            f"no training image of {', '.join(missing)}; leave such classes out, or divide the data "
             "otherwise: set another data.split_seed or data.group_by"
         )
     if k > smallest:
-        raise ValueError(
-            f"protocols.knn.k={k}, but the smallest class has {smallest} training images; "
-            f"set protocols.knn.k={smallest} or less"
-        )
+        raise SettingError("k", k, f"the smallest class has {smallest} training images", smallest)
     bank, queries = subject.features(train), subject.features(test)
     predicted = predict(bank, bank_labels, queries, k, temperature, len(subject.sets.classes))
     settings = {"k": k, "temperature": temperature, "metric": "cosine", "bank": len(train), "views": "clean"}
-    return Result("knn", scores(predicted, labels, len(subject.sets.classes)), settings)
+    return Result(scores(predicted, labels, len(subject.sets.classes)), settings)
 
 
 @torch.inference_mode()

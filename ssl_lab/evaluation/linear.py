@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from ssl_lab.evaluation.logistic import Standardise
 from ssl_lab.evaluation.scoring import scores
+from ssl_lab.evaluation.settings import require_rates
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.evaluation.training import (
     Augmented,
@@ -17,7 +18,6 @@ from ssl_lab.evaluation.training import (
     classes,
     descend,
     features,
-    no_rates,
     side,
 )
 from ssl_lab.types import Result
@@ -64,10 +64,9 @@ def linear(
     is judged by the scale of its features (MAE's, arXiv 2111.06377 appendix A, has a batch norm there for this); those
     of random weights are so small that rates up to 30 leave them at chance. The published protocols do without.
     """
-    if not rates:
-        raise no_rates("linear")
+    require_rates(rates)
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed, nesterov)
-    recipe.check("linear")
+    recipe.check()
     sets, num_classes, encoder = subject.sets, len(subject.sets.classes), subject.encoder
     encoder.eval()
     select = subject.features(sets.select)
@@ -91,4 +90,4 @@ def linear(
     figures |= {"rate": rates[best], "select_top1": chosen_on[best]}
     settings = {"rates": list(rates), **recipe._replace(batch_size=batches.batch_size)._asdict()}
     settings["standardise"] = standardise
-    return Result("linear", figures, settings | {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)})
+    return Result(figures, settings | {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)})

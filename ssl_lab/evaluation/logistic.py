@@ -72,7 +72,7 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
     transfer protocol, arXiv 2002.05709 appendix B.8, without its refit). The penalty is the one that does best on
     `sets.select`; ties go to the larger. `converged` is false where `max_iterations` ended the fit before its time.
     """
-    require_penalties("logistic", penalties)
+    require_penalties(penalties)
     sets = subject.sets
     probe = probe_of(subject, penalties, max_iterations)
     predicted = probe.predict(subject.features(sets.test))
@@ -84,7 +84,7 @@ def logistic(subject: Subject, penalties: Sequence[float] = PENALTIES, max_itera
         "chosen_on": len(sets.select),
         "views": "clean",
     }
-    return Result("logistic", figures | probe.chosen(), settings)
+    return Result(figures | probe.chosen(), settings)
 
 
 def probe_of(subject: Subject, penalties: Sequence[float], max_iterations: int) -> Probe:

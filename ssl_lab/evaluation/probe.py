@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from ssl_lab.evaluation.knn import predict
+from ssl_lab.evaluation.knn import NEIGHBOURS, predict
 from ssl_lab.evaluation.subject import LabelledImages, extract
 
 
@@ -22,7 +22,7 @@ class KnnProbe(Callback):
         queries: LabelledImages,
         num_classes: int,
         every_n_epochs: int = 1,
-        k: int = 200,
+        k: int = NEIGHBOURS,
         temperature: float = 0.1,
         max_bank: int = 50_000,
     ):
@@ -35,7 +35,7 @@ class KnnProbe(Callback):
         self.k = min(k, int(torch.bincount(self.bank_labels, minlength=num_classes).min().clamp_min(1)))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
+        last = trainer.current_epoch + 1 == trainer.max_epochs or 0 < trainer.max_steps <= trainer.global_step
         if last or (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             encoder: nn.Module = pl_module.encoder  # type: ignore[assignment]  # every Method has one
             accuracy = self.measure(encoder, pl_module.device, str(trainer.precision))

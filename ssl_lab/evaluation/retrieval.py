@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
-from ssl_lab.evaluation.settings import require
+from ssl_lab.evaluation.settings import SettingError, require
 from ssl_lab.evaluation.subject import Subject
 from ssl_lab.types import Result
 
@@ -19,9 +19,9 @@ def retrieval(subject: Subject, ks: Sequence[int] = (1, 5, 10), chunk: int = 256
     """
     sets = subject.sets
     fine = len(ks) > 0 and all(k >= 1 for k in ks)
-    require(fine, "retrieval.ks", list(ks), "one or more, each 1 or above", "[1]")
+    require(fine, "ks", list(ks), "one or more, each 1 or above", "[1]")
     if max(ks) > len(sets.train):
-        raise ValueError(f"protocols.retrieval.ks={list(ks)}: the bank has {len(sets.train)} images; set less")
+        raise SettingError("ks", list(ks), f"the bank has {len(sets.train)} images", f"[{len(sets.train)}]")
     bank, labels = normalize(subject.features(sets.train), dim=1).T.contiguous(), subject.labels(sets.train)
     ranks = torch.arange(1, len(sets.train) + 1, device=bank.device, dtype=torch.float64)
     precision, recall = [], dict.fromkeys(ks, 0)
@@ -36,4 +36,4 @@ def retrieval(subject: Subject, ks: Sequence[int] = (1, 5, 10), chunk: int = 256
     figures = {f"recall@{k}": count / len(sets.test) for k, count in recall.items()}
     figures["map"] = float(torch.cat(precision).mean())
     settings = {"ks": list(ks), "metric": "cosine", "bank": len(sets.train), "views": "clean"}
-    return Result("retrieval", figures, settings, (f"recall@{min(ks)}", "map"))
+    return Result(figures, settings, (f"recall@{min(ks)}", "map"))

@@ -55,10 +55,10 @@ def robust(
     Raises ValueError for a corruption or severity that does not exist, and for none.
     """
     known = len(corruptions) > 0 and all(name in CORRUPTIONS for name in corruptions)
-    require(known, "robust.corruptions", list(corruptions), f"one or more of {', '.join(CORRUPTIONS)}", "[blur]")
+    require(known, "corruptions", list(corruptions), f"one or more of {', '.join(CORRUPTIONS)}", "[blur]")
     fine = len(severities) > 0 and all(1 <= severity <= 5 for severity in severities)
-    require(fine, "robust.severities", list(severities), "one or more, each from 1 to 5", "[3]")
-    require_penalties("robust", penalties)
+    require(fine, "severities", list(severities), "one or more, each from 1 to 5", "[3]")
+    require_penalties(penalties)
     sets, probe = subject.sets, probe_of(subject, penalties, max_iterations)
     labels = subject.labels(sets.test)
 
@@ -77,4 +77,4 @@ def robust(
     settings = {"corruptions": list(corruptions), "severities": list(severities), "penalties": list(penalties)}
     settings |= {"max_iterations": max_iterations, "fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
     settings |= {"noise_for_batches_of": subject.batch_size}
-    return Result("robust", figures | probe.chosen(), settings, ("clean", "corrupted"))
+    return Result(figures | probe.chosen(), settings, ("clean", "corrupted"))

@@ -16,7 +16,7 @@ def scores(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], num_classes:
     top1_low, top1_high: 95 % of what accuracy would be on images drawn again from these, the bootstrap's percentiles;
     of a mean of zeros and ones that distribution is binomial, and needs no drawing. It says nothing of the spread over
     seeds. per_class: recall of each class, None where there is no image. macro_f1: over the classes with images. right:
-    which images were told right, see `unpacked`, so that two encoders can be compared image by image.
+    which images were classified right, see `unpacked`, so that two encoders can be compared image by image.
     """
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     confusion.view(-1).index_add_(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_lab.draws import seed_from
+from ssl_lab.evaluation.settings import SettingError
 from ssl_lab.evaluation.subject import Few, LabelledImages, MaskedImages, NotApplicable, Sets, Subject
 from ssl_lab.evaluation.training import Augmented, Recipe, Schedule, autocast, descend, groups, side, tuned
 from ssl_lab.pixels import centre_crop
@@ -52,7 +53,7 @@ def segment(
     subject: Subject,
     head: Callable[..., nn.Module],
     frozen: bool = True,
-    rates: Sequence[float] = (0.01, 0.1),
+    rates: Sequence[float] = (0.003, 0.03),
     epochs: int = 30,
     batch_size: int = 16,
     momentum: float = 0.9,
@@ -75,9 +76,9 @@ def segment(
     `draw`); the rate is then chosen on a fifth of them. ValueError without masks; NotApplicable without stages.
     """
     if not hasattr(subject.encoder, "stages"):
-        raise NotApplicable(f"protocol=segment: {type(subject.encoder).__name__} has no stages")
+        raise NotApplicable(f"{type(subject.encoder).__name__} has no stages to read masks from")
     recipe = Recipe(epochs, batch_size, momentum, weight_decay, schedule, tuple(scale), seed)
-    recipe.check("segment")
+    recipe.check()
     fit, held = divide(subject.sets, amount, draw)
     test = subject.sets.test
 
@@ -86,13 +87,13 @@ def segment(
         network = Segmenter(subject.encoder, head, len(subject.sets.classes), frozen)
         return trained(network, subject, fit, recipe, (rate, head_rate, layer_decay))
 
-    best = tuned("segment", rates, train, lambda network: miou(confusions(network, held, subject, batch_size)))
+    best = tuned(rates, train, lambda network: miou(confusions(network, held, subject, batch_size)))
     found = confusions(best.network, test, subject, batch_size)
     figures = scores(found) | {"rate": best.rate, "select_miou": best.score}
     settings = {"frozen": frozen, "head": type(best.network.head).__name__, "rates": list(rates), **recipe._asdict()}
     settings |= {"head_rate": head_rate, "layer_decay": layer_decay, "amount": amount, "draw": draw}
     settings |= {"fitted_on": len(fit), "chosen_on": len(held), "side": side(subject.encoder, test)}
-    return Result("segment", figures, settings, ("miou", "pixel_accuracy"))
+    return Result(figures, settings, ("miou", "pixel_accuracy"))
 
 
 def trained(
@@ -115,7 +116,7 @@ def divide(sets: Sets, amount: float | None, draw: int) -> tuple[LabelledImages,
     n = len(sets.train)
     count = max(2, round(amount * n)) if amount < 1 else int(amount)
     if not 2 <= count <= n:
-        raise ValueError(f"protocols.segment.amount={amount}: there are {n} training images; set 2 to {n}")
+        raise SettingError("amount", amount, f"allowed: 2 to {n}, the training images, or a share of them", n)
     order = torch.tensor([seed_from("few masks", draw, row) for row in range(n)]).argsort()[:count]
     inside = max(1, count // 5)
     few = Few(sets.train, order)
@@ -130,7 +131,7 @@ def masks_of(images: LabelledImages, size: int) -> Callable[..., Tensor]:
 def masks(images: LabelledImages, rows: Tensor) -> UInt8[Tensor, "n h w"]:
     """Of these rows of a set. Raises ValueError for a set without."""
     if not isinstance(images, MaskedImages):
-        raise ValueError("protocol=segment: these images have no masks: give data that has, such as data=camvid")
+        raise ValueError("these images have no masks: give data that has, such as data=camvid")
     return images.gather_masks(rows)
 
 
@@ -192,7 +193,7 @@ def scores(found: Int[Tensor, "n c c"]) -> dict[str, Any]:
 
 
 def ious(confusion: Tensor) -> Float[Tensor, " c"]:
-    """Of each class; not a number where it neither is nor is said."""
+    """Of each class; not a number for one that is neither there nor predicted."""
     right = confusion.diagonal().double()
     return right / (confusion.sum(0) + confusion.sum(1) - confusion.diagonal()).double()
 

@@ -36,8 +36,8 @@ def stages(
     """
     encoder: Any = subject.encoder
     if not hasattr(encoder, "stages"):
-        raise NotApplicable(f"protocol=stages: {type(encoder).__name__} has no stages")
-    require_penalties("stages", penalties)
+        raise NotApplicable(f"{type(encoder).__name__} has no stages")
+    require_penalties(penalties)
     widths = [channels * grid**2 for channels in encoder.backbone.stage_channels]
     sets, num_classes = subject.sets, len(subject.sets.classes)
     every = subject.of(PooledStages(encoder, grid))
@@ -54,4 +54,4 @@ def stages(
             figures |= {"best_stage": i} | {key: found[key] for key in ("top1", "top1_low", "top1_high")}
     settings = {"grid": grid, "penalties": list(penalties), "max_iterations": max_iterations, "views": "clean"}
     settings |= {"fitted_on": len(sets.fit), "chosen_on": len(sets.select)}
-    return Result("stages", figures, settings, ("top1", *(f"stage{i}_top1" for i in range(1, len(widths) + 1))))
+    return Result(figures, settings, ("top1", *(f"stage{i}_top1" for i in range(1, len(widths) + 1))))

@@ -9,7 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Made = TypeVar("Made")
-NO_LABELS = "this protocol needs labels, and the data has none: give class folders, or no protocol"
+NO_LABELS = (
+    "this protocol needs labels, and the data has none: give class folders, or choose protocols that need none: "
+    "protocol=[health,gallery,duplicates]; images with masks take protocol=segment"
+)
 
 
 class NotApplicable(ValueError):  # noqa: N818  # for a baseline no error

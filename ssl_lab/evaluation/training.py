@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ssl_lab.draws import Draws, seed_from
-from ssl_lab.evaluation.settings import require
+from ssl_lab.evaluation.settings import require, require_rates
 from ssl_lab.evaluation.subject import LabelledImages
 from ssl_lab.views import Geometry, Policy, Views
 
@@ -29,12 +29,12 @@ class Recipe(NamedTuple):
     seed: int
     nesterov: bool = True
 
-    def check(self, protocol: str, draws: int = 1) -> None:
-        """Raises ValueError for what trains nothing; draws: so many subsets of the labels it is given."""
+    def check(self, draws: int = 1) -> None:
+        """Raises SettingError for what trains nothing; draws: so many subsets of the labels it is given."""
         for name, value in {"epochs": self.epochs, "batch_size": self.batch_size, "draws": draws}.items():
-            require(value >= 1, f"{protocol}.{name}", value, "1 or more", 1)
+            require(value >= 1, name, value, "1 or more", 1)
         fine = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1
-        require(fine, f"{protocol}.scale", list(self.scale), "two shares above 0 to 1, the smaller first", "[0.3,1.0]")
+        require(fine, "scale", list(self.scale), "two shares above 0 to 1, the smaller first", "[0.3,1.0]")
 
 
 class Tuned(NamedTuple):
@@ -75,22 +75,11 @@ def classes(labels: Int[Tensor, " n"]) -> Targets:
     return lambda rows, _: labels[rows.to(labels.device)]
 
 
-def tuned(protocol: str, rates: Sequence[float], train: Callable[[float], Any], judge: Callable[[Any], float]) -> Tuned:
-    """The best, by `judge`, of what `train` makes of each rate. Raises ValueError when there is none."""
-    best: Tuned | None = None
-    for rate in rates:
-        network = train(rate)
-        score = judge(network)
-        if best is None or score > best.score:
-            best = Tuned(network, rate, score)
-    if best is None:
-        raise no_rates(protocol)
-    return best
-
-
-def no_rates(protocol: str) -> ValueError:
-    """The message for an empty list."""
-    return ValueError(f"protocols.{protocol}.rates is empty; give at least one, such as [0.1]")
+def tuned(rates: Sequence[float], train: Callable[[float], Any], judge: Callable[[Any], float]) -> Tuned:
+    """The best, by `judge`, of what `train` makes of each rate. Raises SettingError when there is none."""
+    require_rates(rates)
+    made = (Tuned(network := train(rate), rate, judge(network)) for rate in rates)
+    return max(made, key=lambda one: one.score)
 
 
 def side(encoder: Any, images: LabelledImages) -> int:
