@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ssl_lab.data import DataError, MaskSource, open_images
-from ssl_lab.data.picture import VOID, Fit, to_mask
+from ssl_lab.data.picture import VOID, Square, to_mask
 
 CLASSES = ["sky", "ground"]
 
@@ -87,13 +87,13 @@ def test_masks_are_never_mixed() -> None:
     classes = np.zeros((30, 40), np.uint8)
     classes[10:, 20:] = 9
     for store in ("crop", "square", "pad"):
-        found = to_mask(encode(Image.fromarray(classes)), Fit(16, store))
+        found = to_mask(encode(Image.fromarray(classes)), Square(16, store))
         assert set(np.unique(found)) == ({0, 9, VOID} if store == "pad" else {0, 9})
     palette = Image.fromarray(classes).convert("P")
     palette.putpalette([255, 0, 0] * 256)
-    assert to_mask(encode(palette), Fit(8, "square")).max() == 9
+    assert to_mask(encode(palette), Square(8, "square")).max() == 9
 
 
 def test_colours_are_no_classes() -> None:
     with pytest.raises(ValueError, match="a mask of mode RGB"):
-        to_mask(encode(Image.new("RGB", (8, 8))), Fit(8, "crop"))
+        to_mask(encode(Image.new("RGB", (8, 8))), Square(8, "crop"))

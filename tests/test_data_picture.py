@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ssl_lab.data import picture
-from ssl_lab.data.picture import Fit, read_picture, to_pixels, to_square
+from ssl_lab.data.picture import Square, read_picture, to_pixels, to_square
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -18,7 +18,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 def pixel(encoded: bytes, side: int = 8) -> tuple[int, ...]:
     """Colour in the middle of the picture."""
-    pixels, _ = to_pixels(encoded, Fit(side, "crop"))
+    pixels, _ = to_pixels(encoded, Square(side, "crop"))
     assert pixels.shape == (side, side, 3)
     assert pixels.dtype == np.uint8
     return tuple(pixels[side // 2, side // 2].tolist())
@@ -132,9 +132,9 @@ def test_cut_off_and_foreign_bytes_are_refused():
 def test_squares():
     image = Image.new("RGB", (40, 20), "red")
     image.paste("blue", (10, 0, 30, 20))  # the centre square
-    crop = np.asarray(to_square(image, Fit(10, "crop")))
-    square = np.asarray(to_square(image, Fit(10, "square")))
-    pad = np.asarray(to_square(image, Fit(10, "pad")))
+    crop = np.asarray(to_square(image, Square(10, "crop")))
+    square = np.asarray(to_square(image, Square(10, "square")))
+    pad = np.asarray(to_square(image, Square(10, "pad")))
     assert crop[5, 5].tolist() == [0, 0, 255]
     assert crop[5, 1].tolist() == [0, 0, 255]
     assert square[5, 0].tolist() == [255, 0, 0]
@@ -146,8 +146,8 @@ def test_large_jpeg_equals_plain_resize():
     """Reduced decoding is a short cut, not another picture."""
     ramp = np.linspace(0, 255, 640).astype(np.uint8)
     image = Image.fromarray(np.stack([np.tile(ramp, (480, 1))] * 3, -1))
-    fast, small = to_pixels(encode(image, "JPEG", quality=95), Fit(32, "crop"))
+    fast, small = to_pixels(encode(image, "JPEG", quality=95), Square(32, "crop"))
     plain = image.crop((80, 0, 560, 480)).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.abs(fast.astype(int) - np.asarray(plain)).max() <= 3
     assert not small
-    assert to_pixels(encode(image), Fit(481, "crop"))[1]
+    assert to_pixels(encode(image), Square(481, "crop"))[1]

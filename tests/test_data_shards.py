@@ -1,6 +1,7 @@
 """Pictures in tars: the same pixels as from a folder, in an order that any process can make."""
 
 import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -9,9 +10,10 @@ import pytest
 import torch
 from conftest import TINY, Command
 from pictures import fill
+from test_data_masks import make as make_masks
 
-from ssl_lab.data import BatchLoader, DataError, FolderSource, ShardSource, open_images, write_shards
-from ssl_lab.data.shards import Shards, braces
+from ssl_lab.data import BatchLoader, DataError, FolderSource, MaskSource, ShardSource, open_images, write_shards
+from ssl_lab.data.shards import Shards, braces, pictures
 from ssl_lab.records import find_run
 
 
@@ -97,6 +99,33 @@ def test_patterns_with_braces() -> None:
     assert braces("a-{008..011}.tar") == ["a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"]
     assert braces("{train,val}-{0..1}.tar") == ["train-0.tar", "train-1.tar", "val-0.tar", "val-1.tar"]
     assert braces("plain.tar") == ["plain.tar"]
+
+
+def test_a_folder_with_a_dot_in_its_name_keeps_its_labels(folder: Path, tmp_path: Path) -> None:
+    picture = next(folder.rglob("*.png"))
+    for place in (".", "v1.0"):
+        file = tmp_path / f"{place.strip('.')}here.tar"
+        with tarfile.open(file, "w") as tar:
+            for name in ("0001", "0002"):
+                tar.add(picture, f"{place}/{name}.side.png")
+                label = tarfile.TarInfo(f"{place}/{name}.cls")
+                label.size = 1
+                tar.addfile(label, BytesIO(name[-1:].encode()))
+        assert [label for *_, label in pictures(file)] == [1, 2]
+
+
+def test_masks_and_too_many_tars_are_refused_before_one_is_written(folder: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    make_masks(tmp_path / "masked", "train", 2)
+    with pytest.raises(DataError, match=r"no masks; read the folder itself, with data=masks"):
+        write_shards(MaskSource(str(tmp_path / "masked"), classes=["ground", "cell"]), to, 5)
+    names = [f"{i:04d}.png" for i in range(502)]
+    many = fill(tmp_path / "many", names[:1])
+    for name in names[1:]:
+        (many / name).symlink_to(many / names[0])
+    with pytest.raises(DataError, match=r"makes 502 tars.*set pictures=2 or more"):
+        write_shards(FolderSource(str(many)), to, 1)
+    assert not to.exists()
 
 
 def test_what_is_no_set_of_shards_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ssl_lab.data.cache import Content, allocate, fill, in_memory
 from ssl_lab.data.decode import HOLE, Arrays, Outcome, decode
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.image_set import Names
-from ssl_lab.data.picture import Fit
+from ssl_lab.data.picture import Square
 from ssl_lab.data.progress import say, track
 from ssl_lab.data.source import SPLITS, Plan, Source
 
@@ -19,16 +19,16 @@ _MANY_FAILURES = 1000  # unreadable pictures after which there is no use in goin
 _ROWS = 4096  # pictures digested at once
 
 
-def build(source: Source, fit: Fit, folder: Path | None, max_unreadable: float, progress: bool) -> Content:
+def build(source: Source, square: Square, folder: Path | None, max_unreadable: float, progress: bool) -> Content:
     """Decodes a source, into a folder or (None) into memory.
 
     Raises DataError when too many files cannot be read, or too few pictures are there to learn from.
     """
     plan = source.plan()
     n = len(plan.names)
-    arrays = in_memory(n, fit.side, plan.masks) if folder is None else allocate(folder, n, fit.side, plan.masks)
+    arrays = in_memory(n, square.side, plan.masks) if folder is None else allocate(folder, n, square.side, plan.masks)
     with track(f"decoding {source.name}", n * (1 + plan.masks), progress) as advance:
-        outcome = decode(source.read(), arrays, fit, max(_MANY_FAILURES, int(max_unreadable * n)), advance)
+        outcome = decode(source.read(), arrays, square, max(_MANY_FAILURES, int(max_unreadable * n)), advance)
     _check(source.name, plan, outcome, max_unreadable)
     arrays.splits[:] = plan.splits
     arrays.splits[list(outcome.failures)] = HOLE
@@ -36,7 +36,7 @@ def build(source: Source, fit: Fit, folder: Path | None, max_unreadable: float, 
     skipped = [json.dumps({"file": plan.names[row], "reason": why}) for row, why in sorted(outcome.failures.items())]
     if folder is not None:
         fill(folder, arrays, plan.names, skipped, meta)
-    _tell(source.name, plan, outcome, fit)
+    _tell(source.name, plan, outcome, square)
     return Content(meta, arrays, Names(plan.names))
 
 
@@ -63,7 +63,7 @@ def _check(name: str, plan: Plan, outcome: Outcome, max_unreadable: float) -> No
         )
 
 
-def _tell(name: str, plan: Plan, outcome: Outcome, fit: Fit) -> None:
+def _tell(name: str, plan: Plan, outcome: Outcome, square: Square) -> None:
     """What the person should know about the set, once, when it is decoded."""
     if plan.ignored:
         reasons = ", ".join(f"{count:,} x {reason}" for reason, count in sorted(plan.ignored.items()))
@@ -72,7 +72,7 @@ def _tell(name: str, plan: Plan, outcome: Outcome, fit: Fit) -> None:
         counts = f"{len(outcome.failures):,} unreadable of {len(plan.names):,} pictures"
         say(f"data={name}: skipped {counts}; skipped.txt in the cache lists them")
     if outcome.enlarged:
-        say(f"data={name}: enlarged {outcome.enlarged:,} pictures smaller than data.store_size={fit.side}")
+        say(f"data={name}: enlarged {outcome.enlarged:,} pictures smaller than data.store_size={square.side}")
 
 
 def _describe(name: str, plan: Plan, outcome: Outcome, arrays: Arrays) -> dict[str, Any]:

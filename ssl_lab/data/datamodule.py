@@ -55,6 +55,8 @@ class ImageData(LightningDataModule):
         eval_size: int | None = None,
     ):
         super().__init__()
+        if batch_size < 1:
+            raise DataError(f"data.batch_size={batch_size}: set it to 1 or more")
         if eval_size is not None and eval_size > store_size:
             raise DataError(f"data.eval_size={eval_size} exceeds data.store_size={store_size}; set it to that or less")
         self.source, self.root, self.search, self.cache = source, root, search, cache

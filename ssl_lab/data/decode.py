@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_lab.data.picture import Fit, to_mask, to_pixels
+from ssl_lab.data.picture import Square, to_mask, to_pixels
 from ssl_lab.data.source import Item
 
 # Handed to a worker at once: many enough to hide the hand-over, few enough to balance and to fit in memory.
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 
 def decode(
-    items: Iterable[Item], arrays: Arrays, fit: Fit, most_failures: int, advance: Callable[[int], None]
+    items: Iterable[Item], arrays: Arrays, square: Square, most_failures: int, advance: Callable[[int], None]
 ) -> Outcome:
     """Decodes all items into the arrays with as many threads as there are cores.
 
@@ -52,7 +52,7 @@ def decode(
         # PIL warns of oddities in single files; what matters is whether they decode. Set here, not in the
         # workers, because warning filters belong to the process.
         warnings.simplefilter("ignore")
-        for count, outcome in _in_workers(items, lambda chunk: _decode_chunk(chunk, arrays, fit)):
+        for count, outcome in _in_workers(items, lambda chunk: _decode_chunk(chunk, arrays, square)):
             failures |= outcome.failures
             enlarged, gray = enlarged + outcome.enlarged, gray and outcome.gray
             advance(count)
@@ -92,16 +92,16 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _decode_chunk(chunk: list[Item], arrays: Arrays, fit: Fit) -> Outcome:
+def _decode_chunk(chunk: list[Item], arrays: Arrays, square: Square) -> Outcome:
     failures: dict[int, str] = {}
     rows, labels, pictures, enlarged = [], [], [], 0
     for item in chunk:
         try:
             picture, label = item.load()
             if item.mask:
-                _write_mask(item.row, picture, arrays, fit)
+                _write_mask(item.row, picture, arrays, square)
                 continue
-            pixels, small = to_pixels(picture, fit)
+            pixels, small = to_pixels(picture, square)
         except Exception as error:  # damaged files make decoders raise nearly anything; the reason is reported
             told = isinstance(error, (ValueError, OSError)) and str(error)
             failures[item.row] = str(error) if told else f"{type(error).__name__} {error}".strip()
@@ -125,7 +125,7 @@ def _write(rows: list[int], labels: list[int], pixels: NDArray[np.uint8], arrays
     return bool((pixels == pixels[..., :1]).all())
 
 
-def _write_mask(row: int, encoded: bytes | NDArray[np.uint8], arrays: Arrays, fit: Fit) -> None:
+def _write_mask(row: int, encoded: bytes | NDArray[np.uint8], arrays: Arrays, square: Square) -> None:
     if arrays.masks is None or not isinstance(encoded, bytes):
         raise RuntimeError("a mask came from a source that has planned none")
-    arrays.masks[row] = to_mask(encoded, fit)
+    arrays.masks[row] = to_mask(encoded, square)

@@ -22,7 +22,7 @@ LARGEST = 178_956_970
 VOID = 255  # in a mask: a pixel of no class
 
 
-class Fit(NamedTuple):
+class Square(NamedTuple):
     """How pictures become squares: `side` in pixels; `store` crop (centre), square (stretch) or pad (black)."""
 
     side: int
@@ -68,34 +68,34 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def to_square(
-    image: Image.Image, fit: Fit, method: Image.Resampling = Image.Resampling.BICUBIC, padding: int = 0
+    image: Image.Image, square: Square, method: Image.Resampling = Image.Resampling.BICUBIC, padding: int = 0
 ) -> Image.Image:
-    """Resizes (bicubic, antialiased) and crops, stretches or pads to a square of `fit.side`.
+    """Resizes (bicubic, antialiased) and crops, stretches or pads to a square of `square.side`.
 
     crop: the short side fills the square, the centre is kept. square: both sides are resized. pad: the long
     side fills the square, the rest is `padding`, black.
     """
     width, height = image.size
-    if fit.store == "pad":
-        return ImageOps.pad(image, (fit.side, fit.side), method, color=padding)
-    if (width, height) == (fit.side, fit.side):
+    if square.store == "pad":
+        return ImageOps.pad(image, (square.side, square.side), method, color=padding)
+    if (width, height) == (square.side, square.side):
         return image
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
-    box = (left, top, left + short, top + short) if fit.store == "crop" else (0, 0, width, height)
-    return image.resize((fit.side, fit.side), method, box, reducing_gap=3.0)
+    box = (left, top, left + short, top + short) if square.store == "crop" else (0, 0, width, height)
+    return image.resize((square.side, square.side), method, box, reducing_gap=3.0)
 
 
-def to_pixels(picture: bytes | NDArray[np.uint8], fit: Fit) -> tuple[NDArray[np.uint8], bool]:
+def to_pixels(picture: bytes | NDArray[np.uint8], square: Square) -> tuple[NDArray[np.uint8], bool]:
     """Square pixels (side, side, 3) of an encoded or decoded picture, and whether it had to be enlarged.
 
     A decoded picture is (h, w) gray or (h, w, 3) RGB. Raises ValueError or OSError with the reason.
     """
-    image = read_picture(picture, fit.side) if isinstance(picture, bytes) else to_rgb(Image.fromarray(picture))
-    return np.asarray(to_square(image, fit)), min(image.size) < fit.side
+    image = read_picture(picture, square.side) if isinstance(picture, bytes) else to_rgb(Image.fromarray(picture))
+    return np.asarray(to_square(image, square)), min(image.size) < square.side
 
 
-def to_mask(encoded: bytes, fit: Fit) -> NDArray[np.uint8]:
+def to_mask(encoded: bytes, square: Square) -> NDArray[np.uint8]:
     """The class of each pixel (side, side) of an encoded mask, made square as its picture is; padded with VOID.
 
     A mask has one value a pixel, its class: gray levels, or the numbers of a palette. Nothing is interpolated.
@@ -105,4 +105,4 @@ def to_mask(encoded: bytes, fit: Fit) -> NDArray[np.uint8]:
     if image.mode not in ("L", "P", "1"):
         raise ValueError(f"a mask of mode {image.mode}; allowed: one class a pixel, as gray or palette of 8 bits")
     numbers = Image.fromarray(np.asarray(image).astype(np.uint8))
-    return np.asarray(to_square(numbers, fit, Image.Resampling.NEAREST, VOID))
+    return np.asarray(to_square(numbers, square, Image.Resampling.NEAREST, VOID))

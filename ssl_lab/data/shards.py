@@ -21,12 +21,13 @@ from PIL import Image
 
 from ssl_lab.data.archive import StrictInfo
 from ssl_lab.data.errors import DataError
-from ssl_lab.data.picture import SUFFIXES, Fit, to_pixels
+from ssl_lab.data.picture import SUFFIXES, Square, to_pixels
 from ssl_lab.data.progress import say, track
 from ssl_lab.data.source import SPLITS, UNLABELLED, Source
 
 WINDOW = 16  # shards whose pictures are shuffled together
 SAMPLE = 2000  # pictures that moments are taken from
+MOST_TARS = 500  # that are written at once; systems open no more than about 1,000 files
 
 
 class Index(NamedTuple):
@@ -41,17 +42,17 @@ class Index(NamedTuple):
 class Shards:
     """A storage of pictures in tar files. Each is read where the index says, so that any order can be asked for.
 
-    files: the tars. index: of their pictures. names: of the pictures, for messages. fit: how they become squares.
+    files: the tars. index: of their pictures. names: of the pictures, for messages. square: how they become squares.
     A picture that cannot be decoded gives its place to the next one, and that is said once.
     """
 
-    def __init__(self, files: Sequence[Path], index: Index, names: Sequence[str], fit: Fit):
-        self.files, self.index, self.names, self.fit = list(files), index, names, fit
+    def __init__(self, files: Sequence[Path], index: Index, names: Sequence[str], square: Square):
+        self.files, self.index, self.names, self.square = list(files), index, names, square
         self.bad: set[int] = set()
 
     @property
     def side(self) -> int:
-        return self.fit.side
+        return self.square.side
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -78,7 +79,7 @@ class Shards:
         for candidate in range(row, row + len(self.names)):
             number = candidate % len(self.names)
             try:
-                return to_pixels(self._bytes(number), self.fit)[0]
+                return to_pixels(self._bytes(number), self.square)[0]
             except Exception as error:  # damaged files make decoders raise nearly anything; the reason is told
                 if number not in self.bad:
                     self.bad.add(number)
@@ -120,7 +121,7 @@ class ShardSource:
             raise DataError(f"data.root={self.root} names no tar file; `ssl-lab shard data=folder` writes some")
         return found
 
-    def open(self, fit: Fit, cache: Path | None) -> tuple[Shards, NDArray[np.uint8], list[str], str]:
+    def open(self, square: Square, cache: Path | None) -> tuple[Shards, NDArray[np.uint8], list[str], str]:
         """The storage, the split of each picture, the classes and a fingerprint; the index is kept in the cache."""
         files = self.files()
         index, names = self._index(files, cache)
@@ -133,8 +134,8 @@ class ShardSource:
         digest = hashlib.blake2b(digest_size=16)
         for array in (*index, of_file):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps([classes, names, fit]).encode())
-        return Shards(files, index, names, fit), of_file[index.shards], classes, digest.hexdigest()
+        digest.update(json.dumps([classes, names, square]).encode())
+        return Shards(files, index, names, square), of_file[index.shards], classes, digest.hexdigest()
 
     def _index(self, files: list[Path], cache: Path | None) -> tuple[Index, list[str]]:
         state = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -169,7 +170,9 @@ def pictures(file: Path) -> Iterator[tuple[str, int, int, int]]:
     try:
         with tarfile.open(file, "r:", tarinfo=StrictInfo) as tar:
             for member in tar:
-                key, _, suffix = member.name.partition(".")
+                folder, slash, base = member.name.rpartition("/")
+                stem, _, suffix = base.partition(".")
+                key = f"{folder}{slash}{stem}"
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError("its last member is cut off")
                 if member.isreg() and suffix == "cls":
@@ -228,21 +231,29 @@ def write_shards(source: Source, to: Path, pictures_each: int) -> list[Path]:
 
 def _fill(source: Source, folder: Path, pictures_each: int) -> None:
     plan = source.plan()
+    if plan.masks:
+        raise DataError(f"{source.name}: shards hold no masks; read the folder itself, with data=masks")
+    counts = np.bincount(plan.splits, minlength=len(SPLITS))
+    if (tars := int((-(-counts // pictures_each)).sum())) > MOST_TARS:
+        raise DataError(
+            f"pictures={pictures_each} makes {tars:,} tars, all written side by side, and {MOST_TARS} is the most: set "
+            f"pictures={-(-len(plan.names) // (MOST_TARS - len(SPLITS)))} or more"
+        )
     shard = np.empty(len(plan.names), np.int64)
     for number in range(len(SPLITS)):
         rows = np.flatnonzero(plan.splits == number)
         shard[np.random.default_rng(0).permutation(rows)] = np.arange(len(rows)) // pictures_each
     with ExitStack() as stack, track(f"{source.name}: shards", len(plan.names), shown=True) as advance:
-        tars: dict[str, tarfile.TarFile] = {}
+        opened: dict[str, tarfile.TarFile] = {}
         for item in source.read():
             name = f"{SPLITS[plan.splits[item.row]]}-{shard[item.row]:06d}.tar"
-            if name not in tars:
-                tars[name] = stack.enter_context(tarfile.open(folder / name, "w"))
+            if name not in opened:
+                opened[name] = stack.enter_context(tarfile.open(folder / name, "w"))
             content, label = item.load()
             suffix = Path(plan.names[item.row]).suffix.lower() if isinstance(content, bytes) else ".png"
-            _add(tars[name], f"{item.row:09d}{suffix}", content if isinstance(content, bytes) else _png(content))
+            _add(opened[name], f"{item.row:09d}{suffix}", content if isinstance(content, bytes) else _png(content))
             if label != UNLABELLED:
-                _add(tars[name], f"{item.row:09d}.cls", str(label).encode())
+                _add(opened[name], f"{item.row:09d}.cls", str(label).encode())
             advance(1)
     (folder / "classes.json").write_text(json.dumps(plan.classes, indent=1))
 

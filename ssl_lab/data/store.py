@@ -1,11 +1,14 @@
 """The one door to pictures: a source in, decoded splits out, from the cache when it holds them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ssl_lab.data.archive import ARCHIVES
 from ssl_lab.data.build import build, check_skipped
@@ -13,7 +16,7 @@ from ssl_lab.data.cache import Content, cache_path, load_cache, new_cache
 from ssl_lab.data.errors import DataError
 from ssl_lab.data.folder import FolderSource
 from ssl_lab.data.image_set import ImageSet, Names, Pixels
-from ssl_lab.data.picture import Fit, Store
+from ssl_lab.data.picture import Square, Store
 from ssl_lab.data.shards import ShardSource
 from ssl_lab.data.source import SPLITS, UNLABELLED, Source
 from ssl_lab.data.torchvision_source import TorchvisionSource
@@ -80,15 +83,15 @@ def open_images(
     """
     _check(store_size, store, max_unreadable)
     if isinstance(source, ShardSource):
-        return _sharded(ShardSource(root or source.root, source.name), Fit(store_size, store), cache)
-    source, fit = resolve(source, root, search), Fit(store_size, store)
+        return _sharded(ShardSource(root or source.root, source.name), Square(store_size, store), cache)
+    source, square = resolve(source, root, search), Square(store_size, store)
     if cache is None:
-        return _stored(build(source, fit, None, max_unreadable, progress), None)
-    path = cache_path(cache, source.name, source.signature(), fit._asdict())
+        return _stored(build(source, square, None, max_unreadable, progress), None)
+    path = cache_path(cache, source.name, source.signature(), square._asdict())
     content = load_cache(path)
     if content is None:
         with new_cache(path) as folder:
-            build(source, fit, folder, max_unreadable, progress)
+            build(source, square, folder, max_unreadable, progress)
         content = load_cache(path)
     if content is None:
         raise DataError(f"cache {path} was damaged while it was written: check the disk, or set paths.cache=<folder>")
@@ -97,21 +100,32 @@ def open_images(
     return _stored(content, path)
 
 
-def _sharded(source: ShardSource, fit: Fit, cache: Path | None) -> Stored:
-    storage, of_row, classes, fingerprint = source.open(fit, cache)
-    splits = {}
-    for number, split in enumerate(SPLITS):
-        rows = np.flatnonzero(of_row == number)
-        labels = storage.index.labels[rows]
-        if len(rows):
-            given = torch.from_numpy(labels) if (labels != UNLABELLED).all() else None
-            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, classes, Names(storage.names))
+def _sharded(source: ShardSource, square: Square, cache: Path | None) -> Stored:
+    storage, of_row, classes, fingerprint = source.open(square, cache)
+    of_these = partial(ImageSet, storage, classes=classes, origins=Names(storage.names))
+    splits = _splits(of_row, storage.index.labels, of_these)
     if "train" not in splits:
         raise DataError(f"data.root={source.root}: no shard is for training; name them train-000000.tar …")
     mean, std = splits["train"].statistics()
     return Stored(
         splits, classes=classes, fingerprint=fingerprint, mean=mean, std=std, gray=False, skipped=0, folder=None
     )
+
+
+def _splits(
+    of_row: NDArray[np.uint8], labels: NDArray[np.integer[Any]], make: Callable[..., ImageSet]
+) -> dict[str, ImageSet]:
+    """The set of each split that holds pictures; without labels where one of its pictures has none.
+
+    of_row: number of each picture's split. make: a set of rows and labels.
+    """
+    found = {}
+    for number, split in enumerate(SPLITS):
+        if len(rows := np.flatnonzero(of_row == number)):
+            own = labels[rows]
+            given = torch.from_numpy(own) if (own != UNLABELLED).all() else None
+            found[split] = make(rows=torch.from_numpy(rows), labels=given)
+    return found
 
 
 def _check(store_size: int, store: str, max_unreadable: float) -> None:
@@ -127,12 +141,7 @@ def _stored(content: Content, folder: Path | None) -> Stored:
     meta, arrays, names = content
     storage = Pixels(torch.from_numpy(arrays.images), torch.from_numpy(arrays.sums))
     masks = None if arrays.masks is None else torch.from_numpy(arrays.masks)
-    splits = {}
-    for number, split in enumerate(SPLITS):
-        rows = np.flatnonzero(arrays.splits == number)
-        labels = arrays.labels[rows]
-        if len(rows):
-            given = torch.from_numpy(labels) if (labels != UNLABELLED).all() else None
-            splits[split] = ImageSet(storage, torch.from_numpy(rows), given, meta["classes"], names, masks)
+    of_these = partial(ImageSet, storage, classes=meta["classes"], origins=names, masks=masks)
+    splits = _splits(arrays.splits, arrays.labels, of_these)
     kept = {key: meta[key] for key in ("classes", "fingerprint", "mean", "std", "gray", "skipped")}
     return Stored(splits, folder=folder, **kept)
