@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ssl_lab.signatures import PACKAGE, signature
 
@@ -19,6 +19,15 @@ class ConfigError(ValueError):
 
 class Node(dict[str, Any]):
     """A part built by Hydra: `_target_` and its keywords, which the target's own signature describes."""
+
+
+class AtLeast(NamedTuple):
+    """What a number may not be below: `Annotated[int, AtLeast(1)]`."""
+
+    value: float
+
+
+Count = Annotated[int, AtLeast(1)]
 
 
 # What the entry points hand to a node beside its own keys.
@@ -75,7 +84,7 @@ def _check_fields(key: str, value: Any, schema: type) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{key}={value!r}: must be a group of keys"
         return
-    hints = get_type_hints(schema)
+    hints = get_type_hints(schema, include_extras=True)
     prefix = f"{key}." if key else ""
     for name in value:
         if name not in hints:
@@ -111,6 +120,9 @@ def _fits(value: Any, expected: Any) -> bool:
     if expected is Any or isinstance(expected, str):
         return True
     origin = get_origin(expected)
+    if origin is Annotated:
+        kind, least = get_args(expected)
+        return _fits(value, kind) and value >= least.value
     if origin is Literal:
         return any(value == allowed and type(value) is type(allowed) for allowed in get_args(expected))
     if origin in (Union, UnionType):
@@ -138,6 +150,9 @@ def _mapping(expected: Any) -> bool:
 def describe(expected: Any) -> str:
     """A type in words."""
     origin = get_origin(expected)
+    if origin is Annotated:
+        kind, least = get_args(expected)
+        return f"{describe(kind)}, {least.value:g} or more"
     if origin is Literal:
         return "one of " + ", ".join(str(allowed) for allowed in get_args(expected))
     if origin in (Union, UnionType):

@@ -4,9 +4,9 @@ Parts (`Node`) are described by the signatures of their targets, not here.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ssl_lab.config import Node
+from ssl_lab.config import AtLeast, Count, Node
 
 Baseline = Literal["raw_pixels", "color_statistics", "kmeans_features", "random_weights"]
 
@@ -21,17 +21,17 @@ class Paths:
 @dataclass
 class Trainer:
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: int | Literal["auto"]
+    devices: Count | Literal["auto"]
     launcher: Literal["local", "torchrun", "slurm"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
     memory_format: Literal["auto", "channels_last", "contiguous"]
-    max_epochs: int
-    max_steps: int | None
+    max_epochs: Count
+    max_steps: Count | None
     max_flops: float | None
-    accumulate_grad_batches: int
-    log_every_n_steps: int
-    checkpoint_minutes: float
-    keep_checkpoints: int
+    accumulate_grad_batches: Count
+    log_every_n_steps: Count
+    checkpoint_minutes: Annotated[float, AtLeast(0)]
+    keep_checkpoints: Count
 
 
 @dataclass
@@ -60,8 +60,8 @@ class Evaluate:
     precision: Literal["auto", "32-true", "bf16-mixed"]
     recalibrate: bool | None
     units: Literal["data", "imagenet"] | None
-    kmeans_centroids: int
-    batch_size: int
+    kmeans_centroids: Count
+    batch_size: Count
     force: bool
     save: str | None
     paths: Paths
@@ -79,7 +79,7 @@ class Table:
     seeds: list[int] | None
     rows: list[str] | None
     words: list[str]
-    at_once: int
+    at_once: Count
     plan: bool
     train: bool
     anew: bool
@@ -113,15 +113,15 @@ class Comparison:
     """What `worth` compares."""
 
     amounts: list[float]
-    draws: int
+    draws: Count
     rates: list[float]
-    epochs: int
-    batch_size: int
-    min_steps: int
+    epochs: Count
+    batch_size: Count
+    min_steps: Annotated[int, AtLeast(0)]
     weights: str | None
     weights_backbone: str
     timm: str | None
-    at_once: int
+    at_once: Count
 
 
 @dataclass
@@ -136,10 +136,10 @@ class Looking:
     """How to search."""
 
     name: str
-    trials: int
+    trials: Count
     figure: str
-    at_once: int
-    startup: int
+    at_once: Count
+    startup: Annotated[int, AtLeast(0)]
     seed: int
 
 
@@ -155,7 +155,7 @@ class Shard:
     """The top level of `shard.yaml`."""
 
     to: str
-    pictures: int
+    pictures: Count
     paths: Paths
     data: Node
 

@@ -12,8 +12,6 @@ def run(config: dict[str, Any], _choices: dict[str, Any]) -> None:
     from ssl_lab.data.store import resolve
     from ssl_lab.say import say
 
-    if config["pictures"] < 1:
-        raise ValueError(f"pictures={config['pictures']}: a tar holds at least 1; 10000 is usual")
     data: ImageData = build(config["data"], seed=0)
     if isinstance(data.source, ShardSource):
         raise ValueError("data=webdataset are tars already: choose data=folder, or another set")
