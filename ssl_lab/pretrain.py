@@ -1,16 +1,18 @@
 """From a checked configuration to a finished run folder."""
 
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 import wandb
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lab import distributed
+from ssl_lab.evaluation.knn import NEIGHBOURS
 from ssl_lab.methods import Method, flops_per_image
 from ssl_lab.nn import share_batch_norms
 from ssl_lab.records import (
@@ -22,6 +24,7 @@ from ssl_lab.records import (
     provenance,
     save_encoder,
 )
+from ssl_lab.records.wandb_run import complete
 from ssl_lab.run import Run, make_method, make_trainer
 from ssl_lab.say import say
 
@@ -36,9 +39,7 @@ def pretrain(config: dict[str, Any], choices: dict[str, Any]) -> None:
 def begin(run: Run, choices: dict[str, Any]) -> None:
     """Train a run that stands, here or in processes of its own, unless it is finished."""
     if run.folder.finished:
-        say_once(
-            f"{run.folder.path} is finished: nothing to train\nnext: python -m ssl_lab.evaluate run={run.folder.path}"
-        )
+        say_once(f"{run.folder.path} is finished: nothing to train\nnext: {evaluation(run)}")
     elif run.place.size == 1 and run.hardware.devices > 1:
         try:
             distributed.in_processes(run.hardware.devices, train_rank, run.config, choices)
@@ -53,7 +54,7 @@ def resume(config: dict[str, Any], path: Path) -> None:
     """Go on with the run in a folder. Raises ValueError when its data or its version make another run of it."""
     record = RunFolder(path).record
     if "choices" not in record:
-        raise ValueError(f"{path} is of an older version: give its command again: {record.get('command')}")
+        raise ValueError(f"{path} is of an older version: give its command again: {shlex.join(record['command'])}")
     choices = {**record["choices"], "experiment": path.parent.name}
     run = Run(config, choices, distributed.place(config["trainer"]["launcher"]))
     if run.folder.path.resolve() != path.resolve():
@@ -77,6 +78,8 @@ def train(run: Run) -> None:
     with folder.lock() if run.place.first else nullcontext():
         checkpoint = newest_intact(folder.checkpoints, say_once)
         if run.place.first:
+            if checkpoint is None:
+                folder.metrics_file.unlink(missing_ok=True)  # of a run that was killed before it had saved
             announce(run, method, checkpoint)
             facts = {"seed": config["seed"], "data": data.facts, "precision": run.hardware.precision}
             folder.start(config, choices=run.choices, **facts, **provenance())
@@ -96,7 +99,7 @@ def train(run: Run) -> None:
 
 
 def affordable_steps(settings: dict[str, Any], flops_per_batch: float) -> int | None:
-    """Updates that end the run: what `max_flops` pays for, or `max_steps` where that is less; None for no end."""
+    """Updates that end the run: what `max_flops` pays for, or `max_steps` where that is less; else None."""
     steps: int | None = settings["max_steps"]
     if settings["max_flops"] is None:
         return steps
@@ -136,10 +139,6 @@ def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
     seconds = next(c.seconds for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     cost = {"images_seen": images, "views_seen": images * method.views_per_image, "flops": images * flops}
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):  # by names that stay, whatever the probes are called
-            ended = {name.partition("/")[2]: value for name, value in figures.items()} | cost | {"seconds": seconds}
-            logger.experiment.summary.update({f"final/{name}": value for name, value in ended.items()})
     folder.update(
         whole_images=method.whole_images,
         encoder_sha256=save_encoder(method.encoder, run.config["method"]["backbone"], folder.path),
@@ -148,18 +147,26 @@ def finish(run: Run, method: Method, trainer: Trainer, flops: float) -> None:
         last=figures,
         status="finished",
     )
-    keep_record(trainer, folder)
-    wandb.finish()  # so that the next run of a sweep begins its own
+    complete(
+        trainer.loggers,
+        folder,
+        {name.partition("/")[2]: value for name, value in figures.items()} | cost | {"seconds": seconds},
+    )
     knn = f", kNN {100 * figures['val/knn_top1']:.1f} % on validation" if "val/knn_top1" in figures else ""
     say_once(f"finished in {duration(seconds)}{knn}: {folder.path}")
-    say_once(f"next: python -m ssl_lab.evaluate run={folder.path}")
+    say_once(f"next: {evaluation(run)}")
 
 
-def keep_record(trainer: Trainer, folder: RunFolder) -> None:
-    """The record, the configuration and every logged figure as an artifact of W&B's run; evaluations come after it."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            artifact = wandb.Artifact(f"{folder.path.name}-record", type="record")
-            for file in ("run.json", "config.yaml", "metrics.jsonl"):
-                artifact.add_file(str(folder.path / file))
-            logger.experiment.log_artifact(artifact)
+def evaluation(run: Run) -> str:
+    """The command that measures a finished run, under protocols that its images allow."""
+    words = ["python -m ssl_lab.evaluate", f"run={run.folder.path}"]
+    data = run.data
+    if data.test is None:
+        words.append("split=val")
+    if data.train.masks is not None:
+        words.append("protocol=segment")
+    elif data.train.labels is None:
+        words.append("protocol=[health,gallery,duplicates]")
+    elif 0 < (smallest := int(torch.bincount(data.train.labels).min())) < NEIGHBOURS:
+        words.append(f"protocols.knn.k={smallest}")
+    return " ".join(words)

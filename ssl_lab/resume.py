@@ -21,6 +21,7 @@ FREE = re.compile(
     r"trainer\.(accelerator|devices|launcher|memory_format|log_every_n_steps|checkpoint_minutes|keep_checkpoints)"
     r"|paths\.(data|cache)|data\.(root|search|cache|max_unreadable)|callbacks(\..*)?|loggers(\..*)?"
 )
+PLACES = {"paths.data": "search", "paths.cache": "cache"}
 
 
 def main(words: Sequence[str]) -> None:
@@ -56,6 +57,8 @@ def changed(config: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             problems.append(f"{change}: would make it another run; start one with `python -m ssl_lab.train …`")
         else:
             holder[leaf] = yaml.safe_load(value)
+            if key in PLACES:  # the data's own, which was resolved when the run began
+                config["data"][PLACES[key]] = holder[leaf]
     if problems := problems or check(config, Train):
         raise ConfigError(problems)
     return config

@@ -1,16 +1,17 @@
 """A run before its first step: parts, data, folder, and Lightning's trainer with our checkpoints, logs and probes."""
 
 import logging
-import os
 import warnings
+from inspect import signature as signature_of
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -21,6 +22,7 @@ from ssl_lab.distributed import Place, buffers_stay
 from ssl_lab.hardware import Hardware
 from ssl_lab.methods import Method
 from ssl_lab.records import (
+    DURATION,
     Answers,
     Checkpoints,
     FiniteLoss,
@@ -31,8 +33,10 @@ from ssl_lab.records import (
     RunFolder,
     StepMetrics,
     ViewsShown,
+    check_trusted,
     identity_hash,
 )
+from ssl_lab.records.wandb_run import wandb_identity
 from ssl_lab.signatures import signature
 
 
@@ -62,6 +66,7 @@ class Run:
 
 def check_parts(config: dict[str, Any]) -> Method:
     """The method without memory or data, so that parts that do not fit are refused before any work is done."""
+    check_trusted(config["method"]["backbone"], "method.backbone")
     check_keywords(config)
     with torch.device("meta"):
         method: Method = build(config["method"], preprocessing={}, seed=0)
@@ -70,9 +75,7 @@ def check_parts(config: dict[str, Any]) -> Method:
 
 def run_folder(config: dict[str, Any], choices: dict[str, Any], data: ImageData, precision: str) -> RunFolder:
     """The folder that follows from a configuration; its hash covers what changes the result, and nothing else."""
-    duration = {
-        key: config["trainer"][key] for key in ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
-    }
+    duration = {key: config["trainer"][key] for key in DURATION}
     identity = {"method": config["method"], "data": data.identity, "seed": config["seed"], "precision": precision}
     parts = [str(choices[group]) for group in ("method", "backbone", "data")]
     name = "-".join([*parts, f"s{config['seed']}", identity_hash(identity | duration)])
@@ -152,19 +155,16 @@ def pictures(data: ImageData, folder: Path) -> list[Callback]:
 
 
 def loggers(run: Run) -> list[Logger]:
-    """The loggers beside the local one. A resumed run keeps its identity in them."""
-    group, name = run.folder.path.parts[-2:]
-    given: dict[str, Any] = {
-        "save_dir": str(run.folder.path),
-        "name": name,
-        "id": name,
-        "group": os.environ.get("WANDB_RUN_GROUP", group),  # of a sweep its launcher has named one
-        "resume": "allow",
-    }
-    given |= {"job_type": "train", "tags": list(run.choices.values())}
-    built: list[Logger] = [build(node, **given) for node in (run.config["loggers"] or {}).values() if node]
-    for logger in built:
-        logger.log_hyperparams(run.config)
+    """The loggers beside the local one, each told where it may write and what the run is called."""
+    path, built = run.folder.path, list[Logger]()
+    for node in filter(None, (run.config["loggers"] or {}).values()):
+        kind = get_class(node["_target_"])
+        offered = {"save_dir": str(path), "name": path.name}
+        given: dict[str, Any] = {key: value for key, value in offered.items() if key in signature_of(kind).parameters}
+        if issubclass(kind, WandbLogger):
+            given |= wandb_identity(path, list(run.choices.values()))
+        built.append(build(node, **given))
+        built[-1].log_hyperparams(run.config)
     return built
 
 

@@ -19,6 +19,7 @@ from ssl_lab.records import (
     HashedCheckpointIO,
     MetricsLog,
     RunFolder,
+    check_trusted,
     find_run,
     load_encoder,
     newest_intact,
@@ -28,6 +29,7 @@ from ssl_lab.records import (
     save_encoder,
 )
 from ssl_lab.records.checkpoints import intact, sha256
+from ssl_lab.records.provenance import command
 
 # What every checkpoint of a run holds.
 RUN = {"state_dict": {}, "optimizer_states": [], "loops": {}, "callbacks": {}, "ImageData": {}}
@@ -150,6 +152,26 @@ def test_an_encoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         (tmp_path / "encoder.json").write_text(json.dumps(recipe | change))
         with pytest.raises((ValueError, RuntimeError), match=said):
             load_encoder(tmp_path)
+
+
+def test_an_encoder_of_ones_own_is_built_again_when_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("from ssl_lab.nn import ConvNet\n\nclass Net(ConvNet):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    backbone = {"_target_": "mine.Net", "widths": [8, 8]}
+    save_encoder(encoder(), backbone, tmp_path)
+    with pytest.raises(ValueError, match=r"builds mine\.Net.*export SSL_LAB_TRUST=mine"):
+        load_encoder(tmp_path)
+    with pytest.raises(ValueError, match=r"method\.backbone: builds mine\.Net"):
+        check_trusted(backbone, "method.backbone")
+    monkeypatch.setenv("SSL_LAB_TRUST", "theirs,mine")
+    assert type(load_encoder(tmp_path)[0].backbone).__name__ == "Net"
+
+
+def test_a_command_is_kept_as_it_is_typed() -> None:
+    assert command(["/x/ssl_lab/train.py", "seed=1"]) == ["python", "-m", "ssl_lab.train", "seed=1"]
+    assert command(["/x/bin/ssl-lab train", "seed=1"]) == ["ssl-lab", "train", "seed=1"]
 
 
 def test_a_run_is_found_below_a_folder_and_several_are_listed(tmp_path: Path) -> None:

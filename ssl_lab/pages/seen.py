@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ssl_lab.pages.apart import flat, told
+from ssl_lab.pages.apart import canonical, flat
 from ssl_lab.pages.columns import as_read
 from ssl_lab.records import RunFolder, identity, is_number, read_metrics, read_results
 
@@ -79,9 +79,10 @@ def read(run: RunFolder) -> Seen:
     config = configuration(run)
     with reading("config.yaml"):
         made_of = flat(identity(config)) | {"images": own.get("fingerprint"), "precision": record.get("precision")}
+        made_of.pop("trainer.precision", None)  # what it came to stands in the record
         seed = int(made_of.pop("seed"))
         # What is null counts as absent: a run of an older version lacks the keys that came after it.
-        group = told({key: value for key, value in made_of.items() if value is not None})
+        group = canonical({key: value for key, value in made_of.items() if value is not None})
         batch = int(config["data"]["batch_size"]) * int(config["trainer"].get("accumulate_grad_batches") or 1)
     with reading("metrics.jsonl"):
         curves, steps, epochs = drawn(read_metrics(run.metrics_file), odd)

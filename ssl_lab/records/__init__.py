@@ -1,10 +1,11 @@
 """The run folder: record, metrics, checkpoints, results."""
 
 from ssl_lab.records.checkpoints import Checkpoints, HashedCheckpointIO, newest_intact
-from ssl_lab.records.encoder_file import digest_of, load_encoder, save_encoder
+from ssl_lab.records.encoder_file import check_trusted, digest_of, load_encoder, save_encoder
 from ssl_lab.records.finite import FiniteLoss
 from ssl_lab.records.interrupt import Interrupted
 from ssl_lab.records.ledger import (
+    DURATION,
     baseline_results,
     identity,
     read_ledger,
@@ -32,6 +33,7 @@ from ssl_lab.records.run import RunFolder, find_run, identity_hash, run_folders
 from ssl_lab.records.weights_file import load_weights
 
 __all__ = [
+    "DURATION",
     "Answers",
     "Checkpoints",
     "FiniteLoss",
@@ -46,6 +48,7 @@ __all__ = [
     "append_result",
     "asked_of",
     "baseline_results",
+    "check_trusted",
     "commit",
     "describe",
     "digest_of",

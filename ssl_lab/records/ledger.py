@@ -11,7 +11,7 @@ from ssl_lab.records.metrics import read_metrics
 from ssl_lab.records.results import read_results, readable
 from ssl_lab.records.run import RunFolder, write_atomically
 
-_DURATION = ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")
+DURATION = ("max_epochs", "max_steps", "max_flops", "accumulate_grad_batches")  # keys of the trainer
 _PLACES = ("search", "cache", "folder")
 _FACTS = (
     "commit",
@@ -51,11 +51,12 @@ def same_root(data: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration makes a run what it is; how it is watched, kept and placed is left out."""
     trainer, data = config["trainer"], config["data"]
+    chosen = {"precision": trainer["precision"]} if trainer.get("precision", "auto") != "auto" else {}
     return {
         "method": config["method"],
         "seed": config["seed"],
         "data": _without(data, (*_PLACES, "root")),
-        "trainer": {key: trainer[key] for key in _DURATION if key in trainer},
+        "trainer": {key: trainer[key] for key in DURATION if key in trainer} | chosen,
     }
 
 

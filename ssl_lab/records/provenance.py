@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,18 @@ _PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "omegaconf", "ti
 def provenance() -> dict[str, Any]:
     """Command, commit, versions and hardware, for `run.json`."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": command(sys.argv),
         **commit(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "hardware": hardware(),
     }
+
+
+def command(words: Sequence[str]) -> list[str]:
+    """The words of a process' command as one would type them."""
+    program = Path(words[0])
+    typed = ["python", "-m", f"ssl_lab.{program.stem}"] if program.suffix == ".py" else program.name.split()
+    return [*typed, *words[1:]]
 
 
 def commit() -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
+from ssl_lab.figures import markdown, per_cent
+
 WIDEST = 8  # columns of a table on a terminal
 SPREADS = "in brackets 95 % over test images drawn again; ± the standard deviation over subsets of the labels"
 
@@ -87,8 +89,8 @@ def results_table(lines: Sequence[Mapping[str, Any]], title: str) -> Table:
 def results_markdown(lines: Sequence[Mapping[str, Any]], title: str) -> str:
     """The same as Markdown, a row a figure: many protocols make a long page, not a wide one. With intervals."""
     first, *figures = zip(*cells(lines, intervals=True), strict=True)
-    drawn = ["| " + " | ".join(row) + " |" for row in (first, ["---"] * len(first), *figures)]
-    return "\n".join([title, "", *drawn, "", *(f"- {one}" for one in [SPREADS, *settings(lines)])]) + "\n"
+    below = [f"- {one}" for one in [SPREADS, *settings(lines)]]
+    return "\n".join([title, "", markdown([first, *figures]), "", *below]) + "\n"
 
 
 def cells(lines: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[tuple[str, ...]]:
@@ -127,9 +129,11 @@ def cell(line: Mapping[str, Any] | None, figure: str, interval: bool = False) ->
     value, deviation = figures.get(figure), figures.get(f"{figure}, std")
     if value is None:
         return "-"
-    told = f"{100 * value:.1f}" + (f" ± {100 * deviation:.1f}" if deviation else "")
+    written = per_cent(value, deviation or None)
     low, high = figures.get(f"{figure}_low"), figures.get(f"{figure}_high")
-    return told if not interval or low is None or high is None else f"{told} ({100 * low:.1f} to {100 * high:.1f})"
+    if not interval or low is None or high is None:
+        return written
+    return f"{written} ({per_cent(low)} to {per_cent(high)})"
 
 
 def describe(line: Mapping[str, Any]) -> str:

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ssl_lab.nn.huggingface import from_huggingface
+
 # Parts of names under which a file keeps a second network, that evaluation is not about.
 _OTHERS = re.compile(r"(^|[._])(teacher|momentum|ema|target|key|encoder_k|backbone_k)([._]|$)")
 # Wrappers under which checkpoints keep their tensors.
@@ -162,14 +164,4 @@ def _from_sequential(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _from_huggingface(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """`ResNetModel` of transformers, by torchvision's names."""
-
-    def rename(name: str) -> str:
-        name = re.sub(r"embedder\.embedder\.convolution", "conv1", name)
-        name = re.sub(r"embedder\.embedder\.normalization", "bn1", name)
-        name = re.sub(r"encoder\.stages\.(\d+)\.layers\.", lambda m: f"layer{int(m[1]) + 1}.", name)
-        name = re.sub(r"\.layer\.(\d+)\.convolution", lambda m: f".conv{int(m[1]) + 1}", name)
-        name = re.sub(r"\.layer\.(\d+)\.normalization", lambda m: f".bn{int(m[1]) + 1}", name)
-        return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
-
-    return {rename(name): tensor for name, tensor in tensors.items()}
+    return {from_huggingface(name): tensor for name, tensor in tensors.items()}
