@@ -1,6 +1,6 @@
 """How fast views are made: ours on the batch, beside torchvision v2 on single images in a DataLoader, in the same run.
 
-    python -m benchmarks.augmentation
+    python -m benchmarks augmentation
 
 Both make two views of the same 32-px images by SimCLR's CIFAR recipe. Rounds alternate, so that whatever else the
 machine does meets both; the figures are medians over rounds, and the ratio is the median of the rounds' ratios.

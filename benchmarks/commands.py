@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.rows import Row
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def first_step() -> float:
 
 def second_start() -> float:
     """Opening CIFAR-10 when its cache is there."""
-    config, _ = cli.compose("train", ["data=cifar10"])
+    config, _ = recipes.compose("train", ["data=cifar10"])
     build(config["data"], seed=0).open()
     began = time.perf_counter()
     build(config["data"], seed=0).open()

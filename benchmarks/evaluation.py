@@ -1,4 +1,4 @@
-"""Evaluation on features at hand, and what it costs to make them. `python -m benchmarks.evaluation`."""
+"""Evaluation on features at hand, and what it costs to make them. `python -m benchmarks evaluation`."""
 
 import statistics
 import time

@@ -6,7 +6,7 @@ from statistics import median
 
 from benchmarks.loop import ours_steps
 from benchmarks.rows import Row
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.distributed import Place
 from ssl_lab.evaluation import HealthProbe
 from ssl_lab.run import Run, hush, make_method
@@ -26,7 +26,7 @@ def ratio(recipe: str, rounds: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
             words = [f"experiment={recipe}", "probe=none", "logger=none", f"trainer.max_steps={STEPS}"]
-            run = Run(*cli.compose("train", [*words, f"paths.out={folder}/{turn}"]), Place())
+            run = Run(*recipes.compose("train", [*words, f"paths.out={folder}/{turn}"]), Place())
             steps += ours_steps(run)
             method = make_method(run.config, run.data, run.hardware)
             probe = HealthProbe(run.data.to_watch(512))

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.rows import Row
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.distributed import Place
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Dense, Pretext
@@ -40,7 +40,7 @@ class Clock(Callback):
 
 def measure(rounds: int = 3) -> list[Row]:
     """Images a second of `train` over those of the bare loop, of every method at two widths."""
-    names = [name for name in cli.options()["method"] if name != "emp_ssl"]  # SimCLR's loop, with 20 views
+    names = [name for name in recipes.options()["method"] if name != "emp_ssl"]  # SimCLR's loop, with 20 views
     return [
         *(ratio(name, "resnet18", 8, rounds, ">= 0.95") for name in names),
         *(ratio(name, "resnet18_quarter", 12, rounds, ">= 0.90") for name in names),
@@ -62,7 +62,7 @@ def ratio(name: str, backbone: str, steps: int, rounds: int, target: str) -> Row
         logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
         for turn in range(rounds):
             words = [*overrides, f"trainer.max_steps={steps + WARM}", f"paths.out={folder}/{turn}"]
-            run = Run(*cli.compose("train", words), Place())
+            run = Run(*recipes.compose("train", words), Place())
             ours += ours_steps(run)
             bare += list(bare_steps(run, steps + WARM))[WARM:]
     measured = median(bare) / median(ours)

@@ -1,4 +1,4 @@
-"""Barlow Twins and InfoNCE beside lightly's, forward and backward, the two in turn. `python -m benchmarks.losses`."""
+"""Barlow Twins and InfoNCE beside lightly's, forward and backward, the two in turn. `python -m benchmarks losses`."""
 
 import statistics
 import time

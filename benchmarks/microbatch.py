@@ -1,4 +1,4 @@
-"""Memory and time of a batch embedded in parts. `python -m benchmarks.microbatch`."""
+"""Memory and time of a batch embedded in parts. `python -m benchmarks microbatch`."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.nt_xent import peak_gib
 from benchmarks.rows import Row
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 
@@ -36,9 +36,9 @@ def run(batch: int, part: int | None) -> tuple[float, float]:
 
 def step(batch: int, part: int | None) -> None:
     """Two steps of SimCLR as it is trained; prints the peak and the time of the second."""
-    config: dict[str, Any] = cli.compose("train", ["backbone=resnet18_quarter", f"method.microbatch={part or 'null'}"])[
-        0
-    ]
+    config: dict[str, Any] = recipes.compose(
+        "train", ["backbone=resnet18_quarter", f"method.microbatch={part or 'null'}"]
+    )[0]
     method = build(config["method"], preprocessing=PREPROCESSING, seed=0).to(memory_format=torch.channels_last)
     images = torch.randint(0, 256, (batch, 3, 32, 32), dtype=torch.uint8)
     seconds = 0.0

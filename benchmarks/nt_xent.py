@@ -1,4 +1,4 @@
-"""NT-Xent: speed beside lightly's, memory alone, and distance from the naive form. `python -m benchmarks.nt_xent`.
+"""NT-Xent: speed beside lightly's, memory alone, and distance from the naive form. `python -m benchmarks nt_xent`.
 
 Rows hold name, value, unit and target. The two losses take turns, so that both meet the same neighbours on the machine.
 """

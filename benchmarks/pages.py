@@ -38,11 +38,11 @@ def measure() -> list[Row]:
 
 def generate(place: Path, number: int) -> Path:
     """A finished run as `train` and `evaluate` leave it, without having trained."""
-    from ssl_lab import cli
+    from ssl_lab import recipes
     from ssl_lab.records import RunFolder
 
     group, seed = divmod(number, SEEDS)
-    config, _ = cli.compose("train", ["data=digits", f"seed={seed}", f"method.optim.lr={0.01 + group / 1000}"])
+    config, _ = recipes.compose("train", ["data=digits", f"seed={seed}", f"method.optim.lr={0.01 + group / 1000}"])
     run = RunFolder(place / f"simclr-resnet18-digits-s{seed}-{number:08x}")
     data = {"name": "digits", "fingerprint": "x"}
     run.start(config, seed=seed, flops=1e12 * (1 + group), views_seen=1000, seconds=60.0, data=data)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from ssl_lab import cli, distributed
+from ssl_lab import distributed, recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Method
@@ -74,7 +74,7 @@ def pretending(processes: int) -> Iterator[Pretended]:
 def count(name: str, processes: int) -> Sent:
     """What one step of a method sends: forward, backward, and the gradients."""
     torch.manual_seed(0)
-    config, _ = cli.compose("train", [f"method={name}", "backbone=resnet50", "data=digits"])
+    config, _ = recipes.compose("train", [f"method={name}", "backbone=resnet50", "data=digits"])
     method: Method = build(config["method"], preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3}, seed=0)
     share_batch_norms(method)
     images = torch.randint(0, 256, (ROWS, 3, 32, 32), dtype=torch.uint8)
@@ -88,7 +88,7 @@ def main() -> None:
     """The table of `docs/scaling.md`."""
     columns = ["method", "summed", "gathered", "gradients", *(f"N = {n}" for n in SIZES)]
     sys.stdout.write(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n")
-    for name in cli.options()["method"]:
+    for name in recipes.options()["method"]:
         with redirect_stdout(io.StringIO()):
             two, four = count(name, 2), count(name, 4)
         if two != four:

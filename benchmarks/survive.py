@@ -63,12 +63,12 @@ def anonymous(count: int, cache: str) -> int:
 
 def child(count: int, cache: str) -> None:
     """A short run on generated pictures; prints its anonymous memory."""
-    from ssl_lab import cli
+    from ssl_lab import recipes
     from ssl_lab.pretrain import pretrain
 
     words = ["data=digits", "data.source._target_=benchmarks.survive.Generated", f"+data.source.count={count}"]
     words += ["backbone=resnet18_quarter", "logger=none", "probe=none", "trainer.max_steps=20", f"paths.cache={cache}"]
-    pretrain(*cli.compose("train", [*words, f"paths.out={cache}/runs"]))
+    pretrain(*recipes.compose("train", [*words, f"paths.out={cache}/runs"]))
     status = Path("/proc/self/status").read_text()
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
     sys.stdout.write(f"{int(kilobytes) * 1024}\n")

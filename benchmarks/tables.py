@@ -1,4 +1,4 @@
-"""What tasks compute once: bins of the gamut, sets of permutations. `python -m benchmarks.tables`."""
+"""What tasks compute once: bins of the gamut, sets of permutations. `python -m benchmarks tables`."""
 
 import time
 from collections.abc import Callable

@@ -80,6 +80,12 @@ def _each_set(override: str) -> list[str]:
     return [f"+data@sets.{name}={name}" for name in re.findall(r"\w+", named[1])] if named else [override]
 
 
+def _at_home(override: str) -> str:
+    """`key=~/…` with the home folder: not every shell writes it there, and Hydra does not know the sign."""
+    key, given, value = override.partition("=")
+    return f"{key}={Path(value).expanduser()}" if given and re.match(r"~(/|$)", value) else override
+
+
 def parse(arguments: Sequence[str]) -> Line:
     """Overrides, flags and folder of a command line. Raises ConfigError for a flag that does not exist."""
     overrides, flags, folder = [], [], None
@@ -87,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Line:
     for argument in rest:
         flag, given, word = argument.partition("=")
         if not argument.startswith("-"):
-            overrides += _each_set(argument)
+            overrides += _each_set(_at_home(argument))
             continue
         if flag not in _FLAGS:
             raise ConfigError([f"{argument}: no such flag; {near(flag, list(_FLAGS))}"])

@@ -5,16 +5,16 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, check, near
+from ssl_lab.config import ConfigError, near
 from ssl_lab.follow import follow
+from ssl_lab.recipes import checked, compose, conf, options, override_problems, plainly, refuse
 from ssl_lab.say import say
-from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -62,11 +62,11 @@ def enter(name: str, run: Run) -> None:
     with messages():
         line = parse(sys.argv[1:])
         if "--help" in line.flags:
-            say(help_text(name))
+            say(help_text(name, line.folder))
         elif line.flags:
-            with _plainly():
+            with plainly():
                 for overrides in line.jobs():
-                    _refuse(override_problems(name, overrides, line.folder))
+                    refuse(override_problems(name, overrides, line.folder))
             _through_hydra(name, run, line)
         else:
             run(*compose(name, line.overrides, line.folder))
@@ -74,18 +74,17 @@ def enter(name: str, run: Run) -> None:
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """What our own code raises for the user ends the process with code 2 and the message alone."""
+    """What is raised for the user ends the process with code 2 and the message alone.
+
+    That is what our own code raises, and what the system says of a file. HYDRA_FULL_ERROR=1 shows where it came from.
+    """
     try:
         yield
     except (ConfigError, ValueError, OSError) as error:
-        if not _ours(error):
+        of_a_file = isinstance(error, OSError) and error.filename is not None
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (of_a_file or _ours(error)):
             raise
         _fail(str(error).splitlines())
-
-
-def _refuse(problems: Sequence[str]) -> None:
-    if problems:
-        raise ConfigError(problems)
 
 
 def _ours(error: BaseException) -> bool:
@@ -97,133 +96,24 @@ def _ours(error: BaseException) -> bool:
     return PACKAGE in raised_in.parents
 
 
-def conf() -> Path:
-    """The folder of the yaml files: inside an installed wheel, else beside the package."""
-    installed = PACKAGE / "conf"
-    return installed if installed.is_dir() else PACKAGE.parent / "conf"
-
-
-def compose(name: str, overrides: list[str], folder: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The checked configuration as plain containers, and which option was chosen of each group.
-
-    folder: of the user's own options, beside those of `conf/`. Raises ConfigError with all problems.
-    """
-    try:
-        with _plainly():
-            config = _compose(name, overrides, folder)
-            choices = dict(config.hydra.runtime.choices)
-            return checked(name, config), choices
-    except ConfigError:
-        _refuse(override_problems(name, overrides, folder))  # Hydra names the first alone, and nothing near it
-        raise
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Turns what Hydra and OmegaConf raise into one line of ours."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([_plain(str(error) or str(error.__cause__))]) from None
-
-
-def checked(name: str, config: Any) -> dict[str, Any]:
-    """A composed configuration, resolved and checked; `hydra` itself is left out."""
-    from omegaconf import OmegaConf, open_dict
-
-    with open_dict(config):
-        config.pop("hydra", None)
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # a mapping
-    _refuse(check(resolved, SCHEMAS[name]))
-    for key in ("out", "data", "cache"):
-        resolved["paths"][key] = os.path.expanduser(resolved["paths"][key])  # noqa: PTH111  # "~" only, kept as text
-    return resolved
-
-
-def _compose(name: str, overrides: list[str], folder: Path | None) -> Any:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    also = [] if folder is None else [f"hydra.searchpath=[file://{folder}]"]
-    with initialize_config_dir(str(conf()), version_base="1.3"):
-        return hydra_compose(name, [*overrides, *also], return_hydra_config=True)
-
-
-def override_problems(name: str, overrides: list[str], folder: Path | None = None) -> list[str]:
-    """What is wrong with the command line itself: options that do not exist, keys that no part has."""
-    groups = options(folder)
-    problems, choices, values = [], [], []
-    for override in overrides:
-        match = re.fullmatch(r"(\+{0,2}|~)([\w./@-]+)(?:=(.*))?", override, re.DOTALL)
-        if match is None or (match[3] is None and match[1] != "~"):
-            problems.append(f"{override}: not of the form key=value; quote values that hold spaces or commas")
-        elif re.match(r"[^'\"{[]+\{", re.sub(r"\$\{[^}]*\}", "", match[3] or "")):
-            problems.append(
-                f"{override}: braces want quotes twice, for the shell and for Hydra: '{match[2]}=\"{match[3]}\"'"
-            )
-        elif match[2].startswith("hydra/"):
-            choices += [override]  # Hydra's own groups, and those of its plugins: it says itself what is wrong
-        elif (group := match[2].partition("@")[0]) in groups:  # "@" says where the option is to stand
-            chosen = [v for v in re.split(r"[\[\],\s]+", match[3] or "") if v not in ("", "null")]
-            wrong = [v for v in chosen if v not in groups[group]]
-            problems += [f"{group}={v}: no such option; {near(v, groups[group])}" for v in wrong]
-            choices += [] if wrong else [override]
-        elif not match[1]:
-            values.append(match[2])
-    if values:
-        with _plainly():
-            problems += _key_problems(_compose(name, choices, folder), values, list(groups))
-    return problems
-
-
-def _key_problems(base: Any, keys: list[str], groups: list[str]) -> Iterator[str]:
-    from omegaconf import OmegaConf
-
-    for key in keys:
-        parent, _, leaf = key.rpartition(".")
-        holder = OmegaConf.select(base, parent) if parent else base
-        if not OmegaConf.is_dict(holder) or leaf not in list(holder):
-            yield f"{key}: no such key; {near(key, [*groups, *_keys(base)], otherwise='see --cfg job')}"
-
-
-def _keys(config: Any, prefix: str = "") -> list[str]:
-    """Every dotted key of a configuration, Hydra's own left out."""
-    found = []
-    for key in config:
-        if f"{prefix}{key}" == "hydra":
-            continue
-        found.append(f"{prefix}{key}")
-        node = config._get_node(key)
-        if hasattr(node, "keys") and not node._is_none() and not node._is_interpolation():
-            found += _keys(node, f"{prefix}{key}.")
-    return found
-
-
-def options(folder: Path | None = None) -> dict[str, list[str]]:
-    """The option files of each group in `conf/`, and in the user's folder where there is one."""
-    groups: dict[str, list[str]] = {}
-    for place in (conf(), *([] if folder is None else [folder])):
-        for file in sorted(place.rglob("*.yaml")):
-            if file.parent != place and not file.stem.startswith("_"):
-                groups.setdefault(file.parent.relative_to(place).as_posix(), []).append(file.stem)
-    return {group: found for group, found in groups.items() if not group.startswith("hydra/")}  # which has more itself
-
-
-def help_text(name: str) -> str:
-    """Usage, and every group with its options."""
-    primary = (conf() / f"{name}.yaml").read_text()
-    used = re.findall(r"^  - (\w+):", primary, re.MULTILINE)
+def help_text(name: str, folder: Path | None = None) -> str:
+    """Usage, and every group with its options, the user's own among them."""
+    used = groups_of(name)
     lines = [
         f"usage: python -m ssl_lab.{name} [group=option …] [key=value …] [--multirun] [--cfg job] [--config-dir=DIR]",
         "",
     ]
     lines += [f"  {COMMANDS[name]}", "", "groups and their options:"]
-    lines += [f"  {group:11} {' '.join(found)}" for group, found in options().items() if group in used]
+    lines += [f"  {group:11} {' '.join(found)}" for group, found in options(folder).items() if group in used]
     lines += ["", f"every key with its value: python -m ssl_lab.{name} --cfg job"]
     return "\n".join(lines)
+
+
+def groups_of(name: str) -> list[str]:
+    """The groups of a contents page, and of the page that it begins with."""
+    page = (conf() / f"{name}.yaml").read_text()
+    inside = [group for other in re.findall(r"^  - (?!_)(\w+)$", page, re.MULTILINE) for group in groups_of(other)]
+    return [*inside, *re.findall(r"^  - (\w+):", page, re.MULTILINE)]
 
 
 def _through_hydra(name: str, run: Run, line: Line) -> None:
@@ -236,10 +126,6 @@ def _through_hydra(name: str, run: Run, line: Line) -> None:
     also = [] if line.folder is None else ["--config-dir", str(line.folder)]
     sys.argv = [sys.argv[0], *line.flags, *also, *line.overrides]
     hydra.main(config_path=str(conf()), config_name=name, version_base="1.3")(task)()
-
-
-def _plain(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _fail(problems: list[str]) -> None:

@@ -7,7 +7,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
-from ssl_lab import cli
+from ssl_lab import cli, recipes
 from ssl_lab.arguments import Range, axis, is_swept, parse
 from ssl_lab.config import ConfigError, check
 from ssl_lab.schemas import SCHEMAS
@@ -44,7 +44,7 @@ def planned(words: Sequence[str]) -> tuple[dict[str, Any], list[str], dict[str, 
         raise ConfigError(["nothing to search: give a key several values, as in method.optim.lr=1e-3,1e-2"])
     axes = {word.partition("=")[0]: axis(word) for word in swept}
     example = [f"{key}={choices[0] if isinstance(choices, list) else choices.low}" for key, choices in axes.items()]
-    config = cli.compose("search", [*fixed, *example], line.folder)[0]
+    config = recipes.compose("search", [*fixed, *example], line.folder)[0]
     for key, choices in axes.items():
         if isinstance(choices, Range) and takes_fractions(key, config):
             axes[key] = choices._replace(low=float(choices.low), high=float(choices.high))

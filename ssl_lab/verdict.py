@@ -4,15 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.config import ConfigError
+from ssl_lab.figures import per_cent
 from ssl_lab.gains import Row, answer, rows_of
 from ssl_lab.known import about
 from ssl_lab.pages import worth_page
 from ssl_lab.records import RunFolder, asked_of, baseline_results, read_ledger, read_results
 from ssl_lab.say import say
-from ssl_lab.sheet import markdown, write
-from ssl_lab.slots import Job, Slots, report
+from ssl_lab.sheet import as_markdown, write
+from ssl_lab.slots import Commands, Slots, report
 
 HIDDEN = ("cache", "source", "search", "_target_")  # of a run's data: what its option or the paths say
 
@@ -49,9 +50,6 @@ def check(asked: Mapping[str, Any]) -> None:
         for amount in asked["amounts"]
         if not 0 < amount < 1
     ]
-    problems += [
-        f"worth.{key}={asked[key]}; at least 1 is needed" for key in ("draws", "epochs", "batch_size") if asked[key] < 1
-    ]
     if not asked["rates"]:
         problems.append("worth.rates is empty; give at least one, such as worth.rates=[0.01,0.1]")
     if problems:
@@ -61,14 +59,14 @@ def check(asked: Mapping[str, Any]) -> None:
 def pretrained(words: list[str], out: Path) -> RunFolder:
     """The finished run of these images, made now where there is none."""
     slots = Slots(1, out / "worth" / "logs")
-    outcomes = slots.run([Job("pretraining", [["train", *words]])])
+    outcomes = slots.run([Commands("pretraining", [["train", *words]])])
     code = report(slots, outcomes)
     if code or outcomes[0].folder is None:
         raise SystemExit(code or 1)
     return RunFolder(outcomes[0].folder)
 
 
-def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], own: list[str]) -> Iterator[Job]:
+def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], own: list[str]) -> Iterator[Commands]:
     """The evaluations of an encoder, of random weights beside it, and of weights from a file; the longest first."""
     asked = config["worth"]
     of_run = ["evaluate", f"run={run.path}", *places]
@@ -76,18 +74,18 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], ow
     tuned += [f"protocols.finetune.{key}={asked[key]}" for key in ("epochs", "batch_size", "min_steps")]
     linear = ["protocol=[few_label,logistic]"]
     linear += [f"protocols.few_label.{key}={asked[key]}" for key in ("amounts", "draws")]
-    yield Job("fine-tuning, all labels", [tuned])
+    yield Commands("fine-tuning, all labels", [tuned])
     for amount in sorted(asked["amounts"], reverse=True):
         for draw in range(asked["draws"]):
             subset = [f"protocols.finetune.amount={amount}", f"protocols.finetune.draw={draw}"]
-            yield Job(f"fine-tuning, {100 * amount:g} %, draw {draw}", [[*tuned, *subset]])
+            yield Commands(f"fine-tuning, {100 * amount:g} %, draw {draw}", [[*tuned, *subset]])
     beside = "baselines=[raw_pixels,random_weights]"
     looked = [*of_run, "protocol=[gallery,duplicates]"]
-    yield Job("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
+    yield Commands("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
     if weights := weights_words(asked):
         data = [f"data={run.record['choices']['data']}", *data_words(run.config["data"])]
         kept = f"save={others(run).with_suffix('.md')}"
-        yield Job("other weights", [["evaluate", *own, *weights, *data, *linear, kept, *places]])
+        yield Commands("other weights", [["evaluate", *own, *weights, *data, *linear, kept, *places]])
 
 
 def others(run: RunFolder) -> Path:
@@ -111,18 +109,18 @@ def data_words(node: Mapping[str, Any]) -> list[str]:
     return [f"data.{key}={value}" for key, value in quoted.items()]
 
 
-def looks(run: RunFolder, places: list[str]) -> Iterator[Job]:
+def looks(run: RunFolder, places: list[str]) -> Iterator[Commands]:
     """What can be looked at without labels."""
     protocols = "protocol=[health,gallery,duplicates]"
     looked = ["evaluate", f"run={run.path}", protocols, "baselines=[random_weights]", *places]
-    yield Job("looking", [looked, ["report", f"run={run.path}", *places]])
+    yield Commands("looking", [looked, ["report", f"run={run.path}", *places]])
 
 
-def asked_by(jobs: Sequence[Job], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
+def asked_by(jobs: Sequence[Commands], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """What the evaluations ask of each protocol, so that results of other settings are left out."""
     commands = [words for job in jobs for command, *words in job.lines if command == "evaluate"]
     told = [[word for word in words if not word.startswith("--")] for words in commands]
-    nodes = [node for words in told for node in cli.compose("evaluate", words, folder)[0]["protocols"].items()]
+    nodes = [node for words in told for node in recipes.compose("evaluate", words, folder)[0]["protocols"].items()]
     return [(protocol, asked_of(node)) for protocol, node in nodes]
 
 
@@ -142,7 +140,7 @@ def tell_gains(run: RunFolder, amounts: list[float], lines: list[dict[str, Any]]
     rows = rows_of(lines, amounts, int(run.record["data"]["train"]))
     said = [*answer(rows), *warnings(lines)]
     cells = table(rows)
-    text = "\n\n".join([markdown(cells), *said]) + "\n"
+    text = "\n\n".join([as_markdown(cells), *said]) + "\n"
     write(run.path / "worth" / "worth", cells, text)
     page = run.path / "worth" / "worth.html"
     page.write_text(worth_page(run, rows, said))
@@ -155,8 +153,8 @@ def table(rows: Sequence[Row]) -> list[dict[str, str]]:
     for row in rows:
         cells = {"encoder": row.name}
         for point in row.points:
-            spread = f" ± {100 * point.deviation:.1f}" if point.draws > 1 else ""
-            cells[f"{point.share} ({point.labels:,} labels)"] = f"{100 * point.accuracy:.1f}{spread}"
+            deviation = point.deviation if point.draws > 1 else None
+            cells[f"{point.share} ({point.labels:,} labels)"] = per_cent(point.accuracy, deviation)
         lines.append(cells)
     return lines
 

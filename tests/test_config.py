@@ -10,14 +10,14 @@ import pytest
 from conftest import ROOT, Command
 from omegaconf import OmegaConf
 
-from ssl_lab import cli
+from ssl_lab import cli, recipes
 from ssl_lab.arguments import parse
 from ssl_lab.build import check_keywords
 from ssl_lab.config import ConfigError, check
 from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import signature
 
-OPTIONS = cli.options()
+OPTIONS = recipes.options()
 PARTS = ("backbone", "projector", "loss", "views", "optim")
 # One option of each part at a time: enough swaps to meet every option once.
 SWAPS = [
@@ -29,7 +29,7 @@ RECIPES = OPTIONS.get("experiment", [])
 
 def problems_of(*overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        cli.compose("train", list(overrides))
+        recipes.compose("train", list(overrides))
     return caught.value.problems
 
 
@@ -39,19 +39,19 @@ def problems_of(*overrides: str) -> list[str]:
 )
 def test_every_option_composes(group: str, option: str) -> None:
     taker = {"task": ["method=rotation"], "head": ["method=rotation"], "predictor": ["method=moco_v3"]}
-    _, choices = cli.compose("train", [*taker.get(group, []), f"{group}={option}"])
+    _, choices = recipes.compose("train", [*taker.get(group, []), f"{group}={option}"])
     assert choices[group] == option
 
 
 @pytest.mark.parametrize("protocol", OPTIONS["protocol"])
 def test_every_protocol_composes(protocol: str) -> None:
-    config, _ = cli.compose("evaluate", ["run=outputs", f"protocol={protocol}"])
+    config, _ = recipes.compose("evaluate", ["run=outputs", f"protocol={protocol}"])
     assert list(config["protocols"]) == [protocol]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_says_what_it_costs(recipe: str) -> None:
-    header = (cli.conf() / "experiment" / f"{recipe}.yaml").read_text().split("\ndefaults:")[0]
+    header = (recipes.conf() / "experiment" / f"{recipe}.yaml").read_text().split("\ndefaults:")[0]
     assert f"experiment={recipe}" in header
     assert re.search(r"Cost: ", header)
     assert re.search(r"Measured: |not yet run here", header)
@@ -61,10 +61,10 @@ def test_a_recipe_says_what_it_costs(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_swapping_the_parts_of_a_recipe_leaves_nothing_of_the_old_ones(recipe: str, swaps: dict[str, str]) -> None:
     overrides = [f"{group}={option}" for group, option in swaps.items()]
-    config, choices = cli.compose("train", [f"experiment={recipe}", *overrides])
+    config, choices = recipes.compose("train", [f"experiment={recipe}", *overrides])
     for group, option in swaps.items():
         assert choices[group] == option
-        alone = OmegaConf.to_container(OmegaConf.load(cli.conf() / group / f"{option}.yaml"))
+        alone = OmegaConf.to_container(OmegaConf.load(recipes.conf() / group / f"{option}.yaml"))
         assert set(config["method"][group]) == set(alone)
         assert config["method"][group]["_target_"] == alone["_target_"]
         written = {key: value for key, value in alone.items() if not re.search(r"\$\{", str(value))}
@@ -73,7 +73,7 @@ def test_swapping_the_parts_of_a_recipe_leaves_nothing_of_the_old_ones(recipe: s
 
 def test_a_recipe_writes_no_value_below_a_part() -> None:
     for recipe in RECIPES:
-        body = OmegaConf.load(cli.conf() / "experiment" / f"{recipe}.yaml")
+        body = OmegaConf.load(recipes.conf() / "experiment" / f"{recipe}.yaml")
         assert "method" not in body, f"{recipe} writes below a part that can be swapped; choose an option instead"
 
 
@@ -94,12 +94,48 @@ def test_wrong_types_and_values_are_named_with_what_is_allowed() -> None:
     assert "method.optim.lr='fast': must be a number" in text
 
 
+def test_numbers_below_what_can_be_are_refused() -> None:
+    words = ["trainer.max_epochs=-1", "trainer.max_steps=0", "trainer.keep_checkpoints=0", "trainer.devices=0"]
+    problems = problems_of(*words, "trainer.checkpoint_minutes=-1", "trainer.log_every_n_steps=0")
+    assert len(problems) == 6
+    assert "trainer.max_epochs=-1: must be a whole number, 1 or more" in problems
+    assert "trainer.max_steps=0: must be a whole number, 1 or more or null" in problems
+    assert "trainer.checkpoint_minutes=-1: must be a number, 0 or more" in problems
+    assert any(problem.startswith("trainer.devices=0: must be") for problem in problems)
+
+
+def test_a_tilde_stands_for_home_wherever_a_path_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    words = parse(["run=~/a", "save=~/b.md", "paths.out=~", "name=a~b"]).overrides
+    assert words == ["run=/home/me/a", "save=/home/me/b.md", "paths.out=/home/me", "name=a~b"]
+
+
+def test_help_of_a_page_that_begins_with_another_lists_its_groups() -> None:
+    for name in ("worth", "search"):
+        assert "\n  backbone " in cli.help_text(name)
+
+
+def test_what_the_system_says_of_a_file_is_a_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(number: int) -> None:
+        with cli.messages():
+            raise PermissionError(number, "Permission denied", "/root/x.md")
+
+    with pytest.raises(SystemExit):
+        fails(13)
+    assert "error: [Errno 13] Permission denied: '/root/x.md'" in capsys.readouterr().err
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(PermissionError):
+        fails(13)
+
+
 def test_several_sets_are_options_of_data() -> None:
     line = parse(["sets=[digits, photos]", "sets.photos.val_fraction=0.2", "run=x"])
-    sets = cli.compose("evaluate", line.overrides)[0]["sets"]
+    sets = recipes.compose("evaluate", line.overrides)[0]["sets"]
     assert list(sets) == ["digits", "photos"]
     assert (sets["digits"]["val_fraction"], sets["photos"]["val_fraction"]) == (0.1, 0.2)
-    problems = cli.override_problems("evaluate", parse(["sets=[digts]", "sets.photos.root=x"]).overrides)
+    problems = recipes.override_problems("evaluate", parse(["sets=[digts]", "sets.photos.root=x"]).overrides)
     assert "did you mean digits" in problems[0]
     assert "sets.photos.root: no such key" in problems[1]
 
@@ -111,7 +147,7 @@ def test_a_key_that_no_target_takes_is_refused_with_the_near_one() -> None:
 
 
 def test_a_typing_error_inside_a_recipe_file_is_found(tmp_path: Path) -> None:
-    config, _ = cli.compose("train", [])
+    config, _ = recipes.compose("train", [])
     config["method"]["loss"]["temprature"] = config["method"]["loss"].pop("temperature")
     assert any("temprature" in problem for problem in check(config, SCHEMAS["train"]))
 
@@ -147,7 +183,8 @@ def test_a_bad_command_exits_2_without_traceback_and_writes_nothing(
 
 
 def test_checking_a_configuration_imports_no_torch() -> None:
-    program = "import sys; from ssl_lab import cli; cli.compose('train', ['seed=3']); sys.exit('torch' in sys.modules)"
+    composed = "from ssl_lab import cli, recipes; recipes.compose('train', ['seed=3'])"
+    program = f"import sys; {composed}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
@@ -164,7 +201,7 @@ def test_a_users_own_recipe_is_found_and_checked(process: Command, tmp_path: Pat
     shown = process("train", "--config-dir", "mine", "experiment=ours", "seed=4", "--cfg", "job")
     assert shown.returncode == 0, shown.stderr
     assert "max_epochs: 3" in shown.stdout
-    config, choices = cli.compose("train", ["experiment=ours"], tmp_path / "mine")
+    config, choices = recipes.compose("train", ["experiment=ours"], tmp_path / "mine")
     assert (choices["data"], config["trainer"]["max_epochs"]) == ("digits", 3)
     wrong = process("train", "--config-dir=mine", "experiment=our")
     assert wrong.returncode == 2
@@ -195,11 +232,11 @@ def test_flags_are_checked_like_everything_else(
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}/x", "a/${oc.env:HOME}", "'a{0..1}'", '"a{b,c}"'])
 def test_interpolations_and_quoted_braces_pass(value: str) -> None:
-    assert cli.override_problems("train", [f"paths.out={value}"]) == []
+    assert recipes.override_problems("train", [f"paths.out={value}"]) == []
 
 
 def test_braces_without_quotes_are_told_how() -> None:
-    (problem,) = cli.override_problems("train", ["paths.out=a{0..1}"])
+    (problem,) = recipes.override_problems("train", ["paths.out=a{0..1}"])
     assert "'paths.out=\"a{0..1}\"'" in problem
 
 
@@ -214,7 +251,7 @@ def test_a_sweep_is_checked_value_by_value() -> None:
 
 
 def test_keywords_of_other_packages_are_checked_all_at_once() -> None:
-    config, _ = cli.compose("train", ["+method.optim.optimizer.momentun=0.9", "+method.optim.optimizer.beta=1"])
+    config, _ = recipes.compose("train", ["+method.optim.optimizer.momentun=0.9", "+method.optim.optimizer.beta=1"])
     with pytest.raises(ValueError, match="momentun") as caught:
         check_keywords(config)
     problems = str(caught.value).splitlines()

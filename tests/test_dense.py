@@ -10,7 +10,7 @@ from conftest import Command
 from PIL import Image
 from torch import Tensor
 
-from ssl_lab import cli, pixels
+from ssl_lab import pixels, recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.losses import cross_entropy, soft_cross_entropy, squared_error
@@ -110,7 +110,7 @@ def test_the_upsampler_reads_the_last_map_alone() -> None:
 
 def method(name: str) -> Colorization | ContextEncoder:
     torch.manual_seed(0)
-    config, _ = cli.compose("train", [f"method={name}", "backbone=convnet", "data=photos"])
+    config, _ = recipes.compose("train", [f"method={name}", "backbone=convnet", "data=photos"])
     made: Colorization | ContextEncoder = build(
         config["method"], preprocessing={"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}, seed=0
     )
@@ -163,7 +163,7 @@ def test_a_rare_colour_counts_in_the_score_as_it_does_in_the_loss() -> None:
 @pytest.mark.parametrize("method", ["colorization", "inpainting"])
 def test_every_parameter_of_a_dense_method_is_trained_or_frozen(method: str) -> None:
     def made(*words: str, **options: Any) -> Any:
-        config, _ = cli.compose("train", [f"method={method}", "data=photos", *words])
+        config, _ = recipes.compose("train", [f"method={method}", "data=photos", *words])
         config["method"]["backbone"] |= options
         return build(config["method"], preprocessing={"mean": (0.5,) * 3, "std": (0.25,) * 3}, seed=0)
 

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from conftest import TINY, Command
 from torch import Tensor, nn
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.distributed import averages, gather, largest, place, total
 from ssl_lab.draws import Draws
@@ -19,7 +19,7 @@ from ssl_lab.methods import Method
 from ssl_lab.nn import SharedBatchNorm, share_batch_norms, split_batch_norms
 from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics
 
-METHODS = cli.options()["method"]
+METHODS = recipes.options()["method"]
 ROWS, UPDATES = 16, 5
 
 
@@ -29,7 +29,7 @@ def train(name: str, rank: int, world_size: int, dtype: torch.dtype = torch.floa
     torch.manual_seed(0)
     words = ["data=digits", "backbone=convnet", "method.backbone.widths=[8,8]", f"method={name}"]
     words += ["method.splits=4", "method.queue_size=24"] if name.startswith(("moco_v1", "moco_v2")) else []
-    config, _ = cli.compose("train", words)
+    config, _ = recipes.compose("train", words)
     method: Method = build(config["method"], preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3}, seed=0).to(dtype)
     images = torch.randint(0, 256, (ROWS, 3, 32, 32), dtype=torch.uint8)
     method.prepare(images)

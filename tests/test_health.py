@@ -10,7 +10,7 @@ from PIL import Image
 from test_protocols import subject
 from torch import Tensor
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.evaluation import HealthProbe, health
 from ssl_lab.evaluation.health import alignment, alpha_req, deviation, lidar, rankme, uniformity
 from ssl_lab.nn import ConvNet, Encoder
@@ -93,7 +93,7 @@ def test_a_run_logs_its_health_without_labels_and_unchanged(tmp_path: Path) -> N
     encoders = []
     for chosen in ("default", "none"):
         out = tmp_path / chosen
-        pretrain(*cli.compose("train", [*words, *quick, f"health={chosen}", f"paths.out={out}"]))
+        pretrain(*recipes.compose("train", [*words, *quick, f"health={chosen}", f"paths.out={out}"]))
         run = find_run(out)
         encoders.append(run.record["encoder_sha256"])
         logged = [line for line in read_metrics(run.metrics_file) if "health/rankme" in line]
@@ -121,7 +121,7 @@ def test_a_collapse_stops_the_run_after_some_checks() -> None:
 def test_features_that_are_no_numbers_give_no_figures_and_no_traceback() -> None:
     from ssl_lab.build import build
 
-    config = cli.compose("train", ["data=photos", "backbone=convnet", "method.backbone.widths=[8,8]"])[0]
+    config = recipes.compose("train", ["data=photos", "backbone=convnet", "method.backbone.widths=[8,8]"])[0]
     method = build(config["method"], preprocessing={}, seed=0)
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     probe = HealthProbe(images)

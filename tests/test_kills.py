@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import TINY, Command
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.distributed import Place
 from ssl_lab.records import HashedCheckpointIO, find_run, read_metrics
 from ssl_lab.run import Run
@@ -137,7 +137,7 @@ def test_what_the_first_process_alone_finds_ends_all(process: Command) -> None:
 
 def test_a_sweep_of_six_jobs_of_two_processes_survives_one(process: Command, tmp_path: Path) -> None:
     arguments = [*TINY, "trainer.max_epochs=1", "probe=none", "paths.out=runs"]
-    third = Run(*cli.compose("train", [*arguments, "seed=2"]), Place()).folder
+    third = Run(*recipes.compose("train", [*arguments, "seed=2"]), Place()).folder
     third.path.mkdir(parents=True)
     third.previews.write_text("in the way of what the first process alone writes")
     words = ["--multirun", *arguments, "seed=0,1,2,3,4,5", "trainer=ddp", "trainer.devices=2", "hydra.launcher.slots=1"]

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import Method, flops_per_image
 from ssl_lab.run import check_parts
 
-METHODS = cli.options()["method"]
+METHODS = recipes.options()["method"]
 PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "resize": None, "crop": None}
 SMALL = ["backbone=resnet18", "method.backbone.width=0.125", "data=digits"]
 
 
 def make(name: str, *overrides: str) -> Method:
     torch.manual_seed(0)
-    config, _ = cli.compose("train", [f"method={name}", *SMALL, *overrides])
+    config, _ = recipes.compose("train", [f"method={name}", *SMALL, *overrides])
     method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     return method
 
@@ -93,10 +93,10 @@ TWO_VIEW = ["simclr", "barlow_twins", "vicreg", "emp_ssl"]
 TWO_VIEW_LOSSES = ["nt_xent", "barlow_twins", "vicreg", "emp_ssl"]
 
 
-@pytest.mark.parametrize("backbone", cli.options()["backbone"])
+@pytest.mark.parametrize("backbone", recipes.options()["backbone"])
 def test_every_backbone_trains(backbone: str) -> None:
     torch.manual_seed(0)
-    config, _ = cli.compose("train", [f"backbone={backbone}", "data=digits"])
+    config, _ = recipes.compose("train", [f"backbone={backbone}", "data=digits"])
     method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     assert torch.isfinite(method.step(images(2), draws(2)).loss)
 
@@ -106,12 +106,12 @@ def test_every_backbone_trains(backbone: str) -> None:
 def test_every_method_trains_every_kind_of_backbone(name: str, backbone: str) -> None:
     torch.manual_seed(0)
     widths = "method.backbone.widths=[8,8,8]" if backbone.endswith("convnet") else "method.backbone.name=resnet10t"
-    config, _ = cli.compose("train", [f"method={name}", backbone, widths, "data=digits"])
+    config, _ = recipes.compose("train", [f"method={name}", backbone, widths, "data=digits"])
     method: Method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     assert torch.isfinite(method.step(images(), draws()).loss)
 
 
-@pytest.mark.parametrize("projector", cli.options()["projector"])
+@pytest.mark.parametrize("projector", recipes.options()["projector"])
 @pytest.mark.parametrize("loss", TWO_VIEW_LOSSES)
 @pytest.mark.parametrize("name", TWO_VIEW)
 def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str, loss: str, projector: str) -> None:
@@ -119,13 +119,13 @@ def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str
     assert torch.isfinite(method.step(images(4), draws(4)).loss)
 
 
-@pytest.mark.parametrize("projector", cli.options()["projector"])
+@pytest.mark.parametrize("projector", recipes.options()["projector"])
 @pytest.mark.parametrize("loss", [*TWO_VIEW_LOSSES, "moco_v3"])
 def test_moco_v3_takes_every_two_view_loss_and_projector(loss: str, projector: str) -> None:
     assert torch.isfinite(make("moco_v3", f"loss={loss}", f"projector={projector}").step(images(), draws()).loss)
 
 
-@pytest.mark.parametrize("projector", cli.options()["projector"])
+@pytest.mark.parametrize("projector", recipes.options()["projector"])
 def test_moco_takes_every_projector(projector: str) -> None:
     assert torch.isfinite(make("moco_v2", f"projector={projector}").step(images(), draws()).loss)
 
@@ -140,8 +140,8 @@ def test_the_task_says_whether_batch_norm_sees_whole_images(task: str, whole: bo
 
 DENSE_TASKS = ["colorization", "inpainting", "inpainting_regions"]
 DENSE_HEADS = ["upsampler", "hypercolumn"]
-CLASS_TASKS = sorted(set(cli.options()["task"]) - set(DENSE_TASKS))
-CLASS_HEADS = sorted(set(cli.options()["head"]) - set(DENSE_HEADS))
+CLASS_TASKS = sorted(set(recipes.options()["task"]) - set(DENSE_TASKS))
+CLASS_HEADS = sorted(set(recipes.options()["head"]) - set(DENSE_HEADS))
 
 
 @pytest.mark.parametrize("task", CLASS_TASKS)
@@ -208,10 +208,10 @@ def test_every_dense_task_takes_every_dense_head_and_loss(method: str, task: str
 )
 def test_parts_that_do_not_fit_are_refused_before_any_data(overrides: list[str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        check_parts(cli.compose("train", overrides)[0])
+        check_parts(recipes.compose("train", overrides)[0])
 
 
-@pytest.mark.parametrize("views", cli.options()["views"])
+@pytest.mark.parametrize("views", recipes.options()["views"])
 def test_every_view_policy_trains(views: str) -> None:
     method = make("simclr", f"views={views}", "data.store_size=32", "method.views.count=2")
     assert torch.isfinite(method.step(images(), draws()).loss)

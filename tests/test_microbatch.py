@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import TwoView, flops_per_image
@@ -17,7 +17,7 @@ IMAGES = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=tor
 def make(*overrides: str) -> TwoView:
     torch.manual_seed(0)
     small = ["backbone=resnet18", "method.backbone.width=0.125"]
-    config, _ = cli.compose("train", [*small, *overrides])
+    config, _ = recipes.compose("train", [*small, *overrides])
     method: TwoView = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     return method
 
@@ -117,7 +117,7 @@ def test_only_a_part_is_held_at_a_time() -> None:
 def test_accumulation_is_warned_of_and_parts_are_explained() -> None:
     assert any("method.microbatch" in remark for remark in make().remarks(100, accumulate=4))
     for name in ("moco_v2", "moco_v3"):
-        config, _ = cli.compose("train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.0625"])
+        config, _ = recipes.compose("train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.0625"])
         method = build(config["method"], preprocessing=PREPROCESSING, seed=0)
         warned = [remark for remark in method.remarks(10**6, accumulate=4) if "accumulate_grad_batches=4" in remark]
         assert len(warned) == 1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from conftest import TINY
 from torch import Tensor, nn
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.methods import MoCo
@@ -25,7 +25,9 @@ def images(n: int = 16) -> Tensor:
 
 def moco(name: str = "moco_v2", *overrides: str) -> MoCo:
     torch.manual_seed(0)
-    config, _ = cli.compose("train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.125", *overrides])
+    config, _ = recipes.compose(
+        "train", [f"method={name}", "backbone=resnet18", "method.backbone.width=0.125", *overrides]
+    )
     method: MoCo = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     return method
 
@@ -95,7 +97,7 @@ def test_the_teacher_moves_its_parameters_and_keeps_its_own_buffers() -> None:
 
 def test_the_teacher_starts_as_the_student_stands_after_it_saw_the_data() -> None:
     torch.manual_seed(0)
-    config, _ = cli.compose("train", ["method=moco_v2", "backbone=convnet"])
+    config, _ = recipes.compose("train", ["method=moco_v2", "backbone=convnet"])
     method: MoCo = build(config["method"], preprocessing=PREPROCESSING, seed=0)
     method.prepare(images())
     (backbone, _) = method.teacher.networks
@@ -112,7 +114,7 @@ def test_the_teacher_moves_once_an_update(
     monkeypatch.setattr(Teacher, "move", lambda self, students, momentum: moves.append(momentum))
     arguments = [*TINY, "method=moco_v3", "trainer.max_epochs=1", "probe=none", f"paths.out={tmp_path}"]
     cached = f"paths.cache={cache}"
-    pretrain(*cli.compose("train", [*arguments, cached, f"trainer.accumulate_grad_batches={accumulate}"]))
+    pretrain(*recipes.compose("train", [*arguments, cached, f"trainer.accumulate_grad_batches={accumulate}"]))
     assert len(moves) == 20 // accumulate
     assert moves == sorted(moves)
     assert moves[0] == 0.99
@@ -182,7 +184,7 @@ def test_a_batch_that_the_parts_do_not_divide_is_refused(batch: int, processes: 
 
 def test_a_refused_batch_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"data\.batch_size to 72"):
-        pretrain(*cli.compose("train", [*TINY, "method=moco_v2", "data.batch_size=66", f"paths.out={tmp_path}"]))
+        pretrain(*recipes.compose("train", [*TINY, "method=moco_v2", "data.batch_size=66", f"paths.out={tmp_path}"]))
     assert not list(tmp_path.iterdir())
 
 

@@ -5,16 +5,16 @@ import torch
 import torchvision
 from torch import nn
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.nn import MLP, ConvNet, Encoder, ResNet, TimmBackbone
 
-BACKBONES = cli.options()["backbone"]
+BACKBONES = recipes.options()["backbone"]
 
 
 @pytest.mark.parametrize("option", BACKBONES)
 def test_every_backbone_keeps_its_promises(option: str) -> None:
-    config, _ = cli.compose("train", [f"backbone={option}"])
+    config, _ = recipes.compose("train", [f"backbone={option}"])
     backbone = build(config["method"]["backbone"]).eval()
     images = torch.rand(2, 3, 64, 64)
     assert backbone(images).shape == (2, backbone.num_features)

@@ -15,7 +15,7 @@ import yaml
 from conftest import TINY, Command
 from PIL import Image
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.evaluation import Sets, Subject, gallery
 from ssl_lab.evaluation.gallery import contact_sheet
 from ssl_lab.pages import ranking, run_page
@@ -33,7 +33,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 def fake(folder: Path, seed: int, name: str = "SimCLR", status: str = "finished", **changes: Any) -> Path:
     """A run folder as `train` and `evaluate` leave it, without having trained."""
-    config, _ = cli.compose("train", [*TINY, f"seed={seed}"])
+    config, _ = recipes.compose("train", [*TINY, f"seed={seed}"])
     config["method"]["_target_"] = f"ssl_lab.methods.{name}"
     config["method"] |= changes
     run = RunFolder(folder / f"{name.lower()}-convnet-digits-s{seed}-{len(str(changes))}")
@@ -384,14 +384,14 @@ def test_seeds_stay_together_whatever_watches_them(tmp_path: Path) -> None:
     assert "2 of 2" in runs_page(runs, tmp_path / "report.html")
     for run in runs:
         RunFolder(run).update(last={"val/knn_top1": 0.5})
-    assert ranking(runs) == ["  simclr-convnet-digits   50.0 ± 0.0 (2 seeds)"]
+    assert ranking(runs) == ["  simclr-convnet-digits  50.0 ± 0.0 (2 seeds)"]
     config["trainer"]["max_epochs"] = 7
     (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
     assert len(ranking(runs)) == 2
 
 
 def composed(*words: str) -> dict[str, Any]:
-    return flat(identity(cli.compose("train", [*TINY, *words])[0]))
+    return flat(identity(recipes.compose("train", [*TINY, *words])[0]))
 
 
 def test_what_differs_beyond_the_compared_axis_is_named() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.arguments import parse
 from ssl_lab.records import read_ledger, results_markdown
 from ssl_lab.search import planned
@@ -26,7 +26,7 @@ def test_commands_compose(name: str, arguments: str) -> None:
         return
     words = [word for word in shlex.split(arguments, comments=True) if word not in ("--help", "--plan")]
     for overrides in parse(words).jobs():
-        config, choices = cli.compose(name, overrides)
+        config, choices = recipes.compose(name, overrides)
         for key, value in (word.split("=", 1) for word in overrides):
             if key == "protocol":
                 assert list(config["protocols"]) == re.findall(r"\w+", value)
@@ -61,4 +61,4 @@ def test_places_exist() -> None:
 def test_every_method_has_a_row() -> None:
     rows = re.findall(r"^\| ((?:`\w+` ?)+)\|.*arXiv|^\| ((?:`\w+` ?)+)\| ", TEXT, re.MULTILINE)
     named = {name for row in rows for cell in row for name in re.findall(r"`(\w+)`", cell)}
-    assert set(cli.options()["method"]) <= named
+    assert set(recipes.options()["method"]) <= named

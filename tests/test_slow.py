@@ -7,7 +7,7 @@ from statistics import mean, stdev
 import pytest
 from conftest import Command
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.records import RunFolder, read_results
 from ssl_lab.tabulate import read_spec
 
@@ -37,7 +37,7 @@ def test_simclr_beats_random_weights_on_photos(process: Command, tmp_path: Path)
 def smoke_rows() -> list[tuple[str, str]]:
     """Every row of every table; of a sweep the first."""
     found = []
-    for table in cli.options()["table"]:
+    for table in recipes.options()["table"]:
         spec, _ = read_spec(table)
         found += [(table, row) for row in (list(spec["rows"])[:1] if spec.get("sweep") else spec["rows"])]
     return found
@@ -56,7 +56,7 @@ def test_every_row_of_every_table_is_planned(
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("  train  ")]
     assert re.search(r": (\d+ (h|min|s) ?)+$", line), line
-    assert "one of this machine's devices" in done.stdout
+    assert "estimated for a single device" in done.stdout
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_every_row_of_every_table_trains(table: str, row: str, process: Command)
     spec, _ = read_spec(table)
     words = [*spec["shared"], *spec["rows"][row]["train"]]
     kept = [word for word in words if not word.startswith(("data=", "data.batch_size=", "method.microbatch="))]
-    side = cli.compose("train", words)[0]["data"]["store_size"]
+    side = recipes.compose("train", words)[0]["data"]["store_size"]
     small = ["data=photos", f"data.store_size={side}", "data.batch_size=16", "trainer.max_steps=20"]
     done = process("train", *kept, *small, "trainer.max_flops=null", "logger=none", "health=none", timeout=600)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from conftest import TINY, Command
 
 from ssl_lab.dashboard import HEALTH
 from ssl_lab.records import RunFolder, find_run
-from ssl_lab.slots import Job, Slots, environment, report, slots_for
+from ssl_lab.slots import Commands, Slots, environment, report, slots_for
 
 HELP, WRONG = ["train", "--help"], ["train", "sed=1"]
 
@@ -24,7 +24,9 @@ def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slots = Slots(2, tmp_path)
-    outcomes = slots.run([Job("good", [HELP]), Job("bad/one", [WRONG, HELP]), Job("good too", [HELP, HELP])])
+    outcomes = slots.run(
+        [Commands("good", [HELP]), Commands("bad/one", [WRONG, HELP]), Commands("good too", [HELP, HELP])]
+    )
     assert [outcome.code for outcome in outcomes] == [0, 2, 0]
     assert "usage" not in outcomes[1].log.read_text()
     assert outcomes[1].last_line.startswith("error: sed: no such key")
@@ -49,7 +51,7 @@ def test_no_slots_are_refused(tmp_path: Path) -> None:
 
 def test_fail_fast_leaves_the_rest_unstarted(tmp_path: Path) -> None:
     slots = Slots(1, tmp_path, fail_fast=True)
-    outcomes = slots.run([Job("bad", [WRONG]), Job("good", [HELP])])
+    outcomes = slots.run([Commands("bad", [WRONG]), Commands("good", [HELP])])
     assert [outcome.code for outcome in outcomes] == [2, None]
     assert report(slots, outcomes) == 1
 
@@ -62,7 +64,7 @@ def test_a_line_is_asked_for_when_those_before_have_succeeded(tmp_path: Path) ->
         asked.append(first)
         yield HELP
 
-    Slots(1, tmp_path).run([Job("good", lines(HELP)), Job("bad", lines(WRONG))])  # type: ignore[arg-type]
+    Slots(1, tmp_path).run([Commands("good", lines(HELP)), Commands("bad", lines(WRONG))])  # type: ignore[arg-type]
     assert asked == [HELP]
 
 
@@ -185,6 +187,14 @@ def wait_for(happened: Callable[[], Any]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_sweep_runs_the_command_that_was_given(process: Command) -> None:
+    done = process("worth", "--multirun", "data.root=nowhere", "worth.draws=1,2")
+    assert done.returncode == 1
+    assert "data.root=nowhere" in done.stdout
+    assert "what each has said: " in done.stdout
+    assert "no such key" not in done.stdout
 
 
 def test_the_jobs_of_a_sweep_run_under_submitit(process: Command, tmp_path: Path) -> None:

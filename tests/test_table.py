@@ -14,12 +14,12 @@ import torch
 import yaml
 from conftest import ROOT, TINY, Command
 
-from ssl_lab import cli, estimate
+from ssl_lab import estimate, recipes
 from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
-from ssl_lab.sheet import latex, markdown
+from ssl_lab.sheet import as_latex, as_markdown
 from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
@@ -73,7 +73,7 @@ def test_cells_are_means_and_paired_intervals_over_seeds() -> None:
     assert ours["knn over random"] == "+21.7 ± 7.2"
     assert (ours["views"], ours["time"], ours["seeds"]) == ("2.00 M", "1 min 0 s", "3")
     assert (rotation["knn %"], rotation["knn over random"]) == ("40.0", "+10.0")  # one seed: no interval
-    assert markdown(lines).splitlines()[0].startswith("| method | knn % | knn over random |")
+    assert as_markdown(lines).splitlines()[0].startswith("| method | knn % | knn over random |")
 
 
 def test_baselines_that_stand_beside_a_run_of_the_same_images_are_not_measured_again() -> None:
@@ -216,8 +216,8 @@ def test_supervised_stands_beside_the_first_row_of_the_file() -> None:
 
 def test_names_with_signs_of_their_own_stay_names() -> None:
     lines = [{"method": r"a|b ^{2} \x ~$5", "knn %": "1.0"}]
-    assert r"a\|b" in markdown(lines)
-    assert r"a|b \textasciicircum{}\{2\} \textbackslash{}x \textasciitilde{}\$5 & 1.0" in latex(lines)
+    assert r"a\|b" in as_markdown(lines)
+    assert r"a|b \textasciicircum{}\{2\} \textbackslash{}x \textasciitilde{}\$5 & 1.0" in as_latex(lines)
 
 
 BROKEN: list[dict[str, Any]] = [
@@ -228,7 +228,7 @@ BROKEN: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 def test_results_that_are_damaged_or_older_are_left_out_and_said(broken: dict[str, Any], tmp_path: Path) -> None:
-    config, _ = cli.compose("train", list(TINY))
+    config, _ = recipes.compose("train", list(TINY))
     run = RunFolder(tmp_path / "runs" / "a")
     data = {"name": "digits", "fingerprint": "x"}
     run.start(config, data=data, status="finished")
@@ -252,7 +252,7 @@ def test_results_that_are_damaged_or_older_are_left_out_and_said(broken: dict[st
 
 
 def test_latex_has_a_line_a_row() -> None:
-    text = latex([{"method": "a_b", "knn %": "1.0 ± 0.1"}, {"method": "c & d"}])
+    text = as_latex([{"method": "a_b", "knn %": "1.0 ± 0.1"}, {"method": "c & d"}])
     assert r"a\_b & 1.0 $\pm$ 0.1 \\" in text
     assert r"c \& d &  \\" in text
     assert r"method & knn \% \\" in text
@@ -271,7 +271,7 @@ def test_the_time_of_a_run_follows_from_its_length(monkeypatch: pytest.MonkeyPat
     threads = torch.get_num_threads()
 
     def seconds(*words: str, images: int | None = None) -> float | None:
-        return estimate.seconds(cli.compose("train", [*TINY, f"paths.cache={cache}", *words])[0], images)
+        return estimate.seconds(recipes.compose("train", [*TINY, f"paths.cache={cache}", *words])[0], images)
 
     assert seconds("trainer.max_epochs=3", images=3200) == pytest.approx(3 * 3200 / 32 * 2)
     assert seconds("trainer.max_epochs=3", "trainer.max_steps=10", images=3200) == pytest.approx(10 * 64 / 32 * 2)
@@ -344,13 +344,13 @@ def test_a_damaged_run_and_runs_on_other_images_are_left_out(
 
 def test_runs_are_told_apart_by_what_changes_their_result() -> None:
     def config(*overrides: str) -> dict[str, Any]:
-        return cli.compose("train", [*SHARED, *overrides])[0]
+        return recipes.compose("train", [*SHARED, *overrides])[0]
 
     assert same_run(config(), config("paths.out=elsewhere", "probe=knn", "data.root=here"))
-    downloaded = cli.compose("train", ["data=cifar10", "paths.cache=there"])[0]
-    assert same_run(cli.compose("train", ["data=cifar10"])[0], downloaded)
+    downloaded = recipes.compose("train", ["data=cifar10", "paths.cache=there"])[0]
+    assert same_run(recipes.compose("train", ["data=cifar10"])[0], downloaded)
     assert not same_run(config("data.root=here"), config("data.root=there"))
-    for change in ("seed=1", "method.loss.temperature=0.3", "trainer.max_epochs=2", "data.batch_size=32"):
+    for change in ("seed=1", "method.loss.temperature=0.3", "trainer.max_epochs=2", "trainer.precision=32-true"):
         assert not same_run(config(), config(change))
 
 
@@ -390,12 +390,12 @@ def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
         jobs_of(spec(rows={"SimCLR": {"train": ["methd=simclr"]}}), [0])
 
 
-@pytest.mark.parametrize("name", cli.options()["table"])
+@pytest.mark.parametrize("name", recipes.options()["table"])
 def test_every_row_of_every_table_composes(name: str) -> None:
     spec, asked = read_spec(name)
     assert len(jobs_of(spec, [0])) == len(spec["rows"]) > 0
     assert set(spec["protocols"]) <= set(asked)
-    assert f"make table-{name}" in (cli.conf() / "table" / f"{name}.yaml").read_text()
+    assert f"make table-{name}" in (recipes.conf() / "table" / f"{name}.yaml").read_text()
     assert f"table-{name}:" in (ROOT / "Makefile").read_text()
 
 
@@ -403,7 +403,7 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows={"SimCLR": ["method=simclr"]})))
     planned = process("cli", "table", "name=mine.yaml", "--plan", "words=[trainer=ddp]")  # as `ssl-lab table`
     assert "1 of them to make" in planned.stdout, planned.stderr
-    assert "evaluation comes on top\ntold for one of this machine's devices" in planned.stdout
+    assert "evaluation comes on top\nestimated for a single device" in planned.stdout
     assert not (tmp_path / "outputs").exists()
     made = process("table", "name=mine.yaml", "save=kept")
     assert "SimCLR, seed 0: done" in made.stdout, made.stderr
@@ -413,7 +413,7 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     for file in ("mine.csv", "mine.tex", "mine.html", "mine-runs.html"):
         assert (tmp_path / "outputs" / "tables" / file).stat().st_size > 0
     again = process("table", "name=mine.yaml", "--plan").stdout
-    assert ("0 of them to make" in again, "told for one" in again) == (True, False)
+    assert ("0 of them to make" in again, "estimated for a single device" in again) == (True, False)
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
@@ -456,4 +456,4 @@ def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> No
     for split in ("val", "test"):
         made = rows(Table(spec, asked, split), jobs, kept)
         if split == "val" or any(line.get("seeds") for line in made):
-            assert markdown(made) in (ROOT / "README.md").read_text()
+            assert as_markdown(made) in (ROOT / "README.md").read_text()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
 from ssl_lab.tasks import Context, Jigsaw, Rotation, hamming_permutations
@@ -40,7 +40,9 @@ def test_rotation_leaves_no_black_corners() -> None:
 
 def test_images_are_augmented_first_and_turned_last() -> None:
     """A flip behind the turn would make 90 and 270 degrees the same; a turn by interpolation leaves corners."""
-    method = build(cli.compose("train", ["method=rotation", "backbone=convnet"])[0]["method"], preprocessing={}, seed=0)
+    method = build(
+        recipes.compose("train", ["method=rotation", "backbone=convnet"])[0]["method"], preprocessing={}, seed=0
+    )
     photos = torch.randint(1, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
     method.encoder.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

@@ -14,7 +14,7 @@ import torch
 from conftest import TINY, Command
 from test_data_masks import make as make_masks
 
-from ssl_lab import cli
+from ssl_lab import recipes, resume
 from ssl_lab.config import ConfigError
 from ssl_lab.data import ImageSet, datamodule
 from ssl_lab.measure import measure
@@ -22,12 +22,12 @@ from ssl_lab.nn import ConvNet, ResNet
 from ssl_lab.pretrain import pretrain
 from ssl_lab.records import HashedCheckpointIO, find_run, read_ledger, read_metrics, read_results
 
-METHODS = cli.options()["method"]
+METHODS = recipes.options()["method"]
 
 
 def train(out: Path, *overrides: str) -> dict[str, Any]:
     """A run in this process; its record."""
-    pretrain(*cli.compose("train", [*TINY, "trainer.max_epochs=1", f"paths.out={out}", *overrides]))
+    pretrain(*recipes.compose("train", [*TINY, "trainer.max_epochs=1", f"paths.out={out}", *overrides]))
     return find_run(out).record
 
 
@@ -52,7 +52,7 @@ def test_weights_of_others_are_measured_under_the_same_protocols(command: Comman
     assert (wider.returncode, "allow_partial=true" in wider.stderr) == (2, True)
     for words in ([], ["weights=x.pth"], ["weights=x.pth", "data=digits"]):
         with pytest.raises(ValueError, match="run: missing"):
-            measure(cli.compose("evaluate", words)[0])
+            measure(recipes.compose("evaluate", words)[0])
 
 
 def test_weights_of_others_are_told_apart_by_what_they_expect(command: Command, tmp_path: Path) -> None:
@@ -261,7 +261,6 @@ def test_a_run_resumes_from_its_folder_alone(tmp_path: Path, capsys: pytest.Capt
     from lightning.pytorch import Callback
 
     from ssl_lab import pretrain as module
-    from ssl_lab import resume
 
     whole = train(tmp_path / "whole", "trainer.max_epochs=2")
     make_trainer = module.make_trainer
@@ -293,6 +292,33 @@ def test_a_run_resumes_from_its_folder_alone(tmp_path: Path, capsys: pytest.Capt
     resume.main([str(moved), "trainer.checkpoint_minutes=9"])
     assert "resumes" in capsys.readouterr().out
     assert find_run(moved).record["encoder_sha256"] == whole["encoder_sha256"]
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_its_log_anew(tmp_path: Path) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HashedCheckpointIO, "save_checkpoint", full)
+        with pytest.raises(OSError, match="full"):
+            train(tmp_path)
+    logged = read_metrics(find_run(tmp_path).metrics_file)
+    assert logged
+    train(tmp_path)
+    assert read_metrics(find_run(tmp_path).metrics_file) == logged
+
+
+def test_the_probe_looks_at_the_end_that_a_limit_of_steps_makes(tmp_path: Path) -> None:
+    words = ["callbacks.probe.every_n_epochs=5", "trainer.max_epochs=9", "trainer.max_steps=25", "health=none"]
+    record = train(tmp_path, *words)
+    looked = [line["step"] for line in read_metrics(find_run(tmp_path).metrics_file) if "val/knn_top1" in line]
+    assert (looked, "val/knn_top1" in record["last"]) == ([25], True)
+
+
+def test_paths_may_change_when_a_run_goes_on() -> None:
+    config, _ = recipes.compose("train", [*TINY])
+    changed = resume.changed(config, ["paths.data=there", "paths.cache=~/kept"])
+    assert (changed["data"]["search"], changed["data"]["cache"]) == ("there", "~/kept")
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(command: Command, tmp_path: Path) -> None:
@@ -341,6 +367,14 @@ def test_probes_loggers_and_workers_do_not_change_a_run(tmp_path: Path, monkeypa
     assert find_run(tmp_path / "probe").path.name == find_run(tmp_path / "none").path.name
 
 
+def test_any_logger_may_be_added(tmp_path: Path) -> None:
+    train(
+        tmp_path, "+loggers.table._target_=lightning.pytorch.loggers.CSVLogger", "trainer.max_steps=10", "logger=none"
+    )
+    (table,) = find_run(tmp_path).path.rglob("metrics.csv")
+    assert "train/loss" in table.read_text()
+
+
 @pytest.mark.parametrize(
     "change", ["seed=1", "trainer.max_epochs=2", "data.batch_size=32", "method.loss.temperature=0.1"]
 )
@@ -348,7 +382,7 @@ def test_what_changes_the_result_changes_the_folder(tmp_path: Path, cache: Path,
     from ssl_lab.run import run_folder
 
     def folder(*overrides: str) -> Path:
-        config, choices = cli.compose("train", [*TINY, f"paths.cache={cache}", *overrides])
+        config, choices = recipes.compose("train", [*TINY, f"paths.cache={cache}", *overrides])
         from ssl_lab.build import build
 
         data = build(config["data"], seed=config["seed"])
@@ -381,6 +415,7 @@ def test_unlabelled_pictures_train_without_probes(command: Command, tmp_path: Pa
     done = command("train", *arguments, "backbone=convnet", "method.backbone.widths=[8,8]", "paths.out=runs")
     assert done.returncode == 0, done.stderr
     assert "no labels" in done.stdout
+    assert "protocol=[health,gallery,duplicates]" in done.stdout.splitlines()[-1]
     evaluated = command("evaluate", "run=runs")
     assert evaluated.returncode == 2
     assert "needs labels" in evaluated.stderr

@@ -13,7 +13,7 @@ from conftest import Command
 from PIL import Image
 from test_pages import CHROMIUM, SCRIPT, console, fake
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.evaluation.scoring import packed
 from ssl_lab.gains import LINEAR, RANDOM, SUPERVISED, TUNED, WEIGHTS, Point, Row, answer, clear, labels_for, rows_of
 from ssl_lab.nn import ConvNet
@@ -69,7 +69,7 @@ def line(protocol: str, figures: dict[str, Any], settings: dict[str, Any], **oth
     return own | {"protocol": protocol, "figures": figures, "settings": settings} | others
 
 
-def test_rows_know_their_labels_and_which_images_they_told_right() -> None:
+def test_rows_know_their_labels_and_which_images_they_got_right() -> None:
     right = [packed(np.array(row, bool)) for row in ([1, 1, 0, 0], [1, 0, 0, 0])]
     tuned = [
         line("finetune", {"top1": top1, "right": bits}, {"amount": 0.1, "draw": i, "fitted_on": 3, "chosen_on": 3})
@@ -95,10 +95,11 @@ def test_results_of_other_images_are_none_of_the_answer(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_learned(command: Command) -> None:
-    refused = command("worth", "data.root=mine", "worth.amounts=[0.1,5]", "worth.draws=0", "worth.rates=[]")
+    refused = command("worth", "data.root=mine", "worth.amounts=[0.1,5]", "worth.rates=[]")
     assert refused.returncode == 2
-    for told in ("worth.amounts holds 5; allowed", "worth.draws=0; at least 1", "worth.rates is empty"):
+    for told in ("worth.amounts holds 5; allowed", "worth.rates is empty"):
         assert told in refused.stderr
+    assert "worth.draws=0: must be a whole number, 1 or more" in command("worth", "worth.draws=0").stderr
 
 
 def test_the_answer_names_the_cheapest_of_the_best() -> None:
@@ -140,7 +141,7 @@ def test_what_a_run_was_told_of_its_data_is_told_again() -> None:
     told = {"group_by": r"([^/]+)_\d+", "root": "my 'best' pictures", "store_size": 16, "mean": None, "cache": "there"}
     words = data_words(told)
     assert len(words) == 3
-    data = cli.compose("evaluate", ["data=folder", *words])[0]["data"]
+    data = recipes.compose("evaluate", ["data=folder", *words])[0]["data"]
     assert {key: data[key] for key in ("group_by", "root", "store_size")} == {
         key: told[key] for key in ("group_by", "root", "store_size")
     }
