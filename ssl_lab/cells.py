@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import t as student
 
+from ssl_lab.figures import over_seeds
 from ssl_lab.known import Job, Known, Table, lines_of
 from ssl_lab.records import duration
 
@@ -232,12 +233,9 @@ def costs(runs: list[dict[str, Any]]) -> Cells:
 
 
 def spread(found: Mapping[Any, float], of: int | None = None) -> str:
-    """Per cent: the mean, and the standard deviation where there are several; of how many seeds, if not of all `of`."""
-    values = [100 * value for value in found.values()]
-    if not values:
-        return ""
-    fewer = f" (n = {len(values)})" if of not in (None, len(values)) else ""
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") + fewer
+    """What `over_seeds` writes, and of how many, if not of all `of`."""
+    fewer = f" (n = {len(found)})" if found and of not in (None, len(found)) else ""
+    return over_seeds(list(found.values())) + fewer
 
 
 def interval(differences: list[float]) -> str:

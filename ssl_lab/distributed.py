@@ -89,7 +89,7 @@ def total(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def largest(*values: int) -> list[int]:
-    """Of each value the largest that any process gave, so that all decide alike. A GPU is not waited for."""
+    """The largest of each value over all processes, so that all decide alike. A GPU is not waited for."""
     if world_size() == 1:
         return list(values)
     agreed = torch.tensor(values)

@@ -1,4 +1,4 @@
-"""How long runs will take, told from a few of their steps."""
+"""How long runs will take, estimated from a few of their steps."""
 
 import os
 import time

@@ -28,7 +28,7 @@ class Point(NamedTuple):
     deviation: float  # over draws; 0 for one
     draws: int
     images: int  # of the test set
-    right: Bool[np.ndarray, "draws images"] | None = None  # which of them were told right, where that is known
+    right: Bool[np.ndarray, "draws images"] | None = None  # which of them were classified right, where that is known
 
     @property
     def margin(self) -> float:
@@ -58,13 +58,13 @@ def rows_of(lines: Sequence[Mapping[str, Any]], amounts: Sequence[float], train:
         linear, all_weights = _names(line)
         figures, test = line["figures"], line["data"]["test"]
         if line["protocol"] == "logistic":
-            told = told_right([figures.get("right")], test)
+            told = classified_right([figures.get("right")], test)
             found.setdefault(linear, {})[ALL] = Point(ALL, train, figures["top1"], 0.0, 1, test, told)
         elif line["protocol"] == "few_label":
             for share in (f"{100 * amount:g} %" for amount in amounts):
                 labels, spread = figures[f"{share}, labels"], figures[f"{share}, std"]
                 draws = line["settings"]["draws"]
-                told = told_right(figures.get(f"{share}, right", [None]), test)
+                told = classified_right(figures.get(f"{share}, right", [None]), test)
                 found.setdefault(linear, {})[share] = Point(share, labels, figures[share], spread, draws, test, told)
         elif line["protocol"] == "finetune":
             tuned.setdefault((all_weights, line["settings"]["amount"]), []).append(line)
@@ -92,11 +92,11 @@ def _tuned(lines: Sequence[Mapping[str, Any]], amount: float | None, train: int)
     values, test = [float(figures["top1"]) for figures in found], lines[0]["data"]["test"]
     labels = train if amount is None else lines[0]["settings"]["fitted_on"]
     share, spread = ALL if amount is None else f"{100 * amount:g} %", stdev(values) if len(values) > 1 else 0.0
-    told = told_right([figures.get("right") for figures in found], test)
+    told = classified_right([figures.get("right") for figures in found], test)
     return Point(share, labels, mean(values), spread, len(values), test, told)
 
 
-def told_right(packed: Sequence[str | None], images: int) -> Bool[np.ndarray, "draws {images}"] | None:
+def classified_right(packed: Sequence[str | None], images: int) -> Bool[np.ndarray, "draws {images}"] | None:
     """A row a draw; None where a result does not hold it."""
     rows = [unpacked(text, images) for text in packed if text is not None]
     return np.stack(rows) if len(rows) == len(packed) else None
@@ -105,7 +105,7 @@ def told_right(packed: Sequence[str | None], images: int) -> Bool[np.ndarray, "d
 def clear(first: Point, second: Point) -> bool:
     """Whether two accuracies differ by more than half of the 95 % interval of their difference.
 
-    Of the paired difference, where it is known which images they told right: on the same images, and learned from the
+    Of the paired difference, where it is known which images they got right: on the same images, and learned from the
     same subsets.
     """
     apart = math.hypot(first.margin, second.margin)

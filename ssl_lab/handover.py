@@ -1,7 +1,6 @@
 """From a finished run to a file that another library opens, tried by that library before it is kept."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_lab.nn import Encoder, ResNet, TimmBackbone
+from ssl_lab.nn.huggingface import to_huggingface
 from ssl_lab.records import find_run, load_encoder
 from ssl_lab.say import say
 
@@ -100,7 +100,7 @@ def huggingface_layout(encoder: Encoder, node: Mapping[str, Any], file: Path, im
         raise ValueError("layout=huggingface is tried by transformers before it is kept: pip install transformers")
     import transformers
 
-    save({huggingface_name(name): tensor for name, tensor in backbone.state_dict().items()}, file, encoder)
+    save({to_huggingface(name): tensor for name, tensor in backbone.state_dict().items()}, file, encoder)
     basic = node["depth"] in (18, 34)
     layers = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
     settings: dict[str, Any] = {
@@ -113,16 +113,6 @@ def huggingface_layout(encoder: Encoder, node: Mapping[str, Any], file: Path, im
     with torch.inference_mode():
         pooled: Tensor = model.eval()(images).pooler_output.flatten(1)
     return pooled, f"transformers.ResNetModel(transformers.ResNetConfig(**{settings!r}))"
-
-
-def huggingface_name(name: str) -> str:
-    """What transformers calls a tensor of torchvision's ResNet."""
-    name = re.sub(r"^conv1", "embedder.embedder.convolution", name)
-    name = re.sub(r"^bn1", "embedder.embedder.normalization", name)
-    name = re.sub(r"^layer(\d)\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.layers.", name)
-    name = re.sub(r"\.conv(\d)", lambda m: f".layer.{int(m[1]) - 1}.convolution", name)
-    name = re.sub(r"\.bn(\d)", lambda m: f".layer.{int(m[1]) - 1}.normalization", name)
-    return name.replace("downsample.0", "shortcut.convolution").replace("downsample.1", "shortcut.normalization")
 
 
 def through_onnx(encoder: Encoder, file: Path, images: Tensor) -> tuple[Tensor, str]:

@@ -60,7 +60,7 @@ class Known(NamedTuple):
         return max(reversed(found), key=lambda run: len(lines_of(run, table)), default=None)
 
     def baselines_of(self, job: Job, table: Table) -> list[str]:
-        """Baselines that stand already beside a run of this job, made or not: another run saw the same data."""
+        """Baselines measured already on this job's images, whether or not its own run has been made."""
         alike = (run["data"] for run in self.runs if same_images(run["config"], job.config))
         if (data := next(alike, None)) is None:
             return []

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from ssl_lab.cells import Cells, columns_of
+from ssl_lab.figures import markdown
 
 LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%_#${}"}
@@ -12,15 +13,13 @@ LATEX = str.maketrans(
 )
 
 
-def markdown(lines: list[Cells]) -> str:
+def as_markdown(lines: list[Cells]) -> str:
     """The rows as a Markdown table."""
     columns = columns_of(lines)
-    body = [[line.get(column, "") for column in columns] for line in lines]
-    escaped = [[cell.replace("|", r"\|") for cell in cells] for cells in (columns, ["---"] * len(columns), *body)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in escaped)
+    return markdown([columns, *([line.get(column, "") for column in columns] for line in lines)])
 
 
-def latex(lines: list[Cells]) -> str:
+def as_latex(lines: list[Cells]) -> str:
     """The rows as a LaTeX tabular; it needs the package booktabs."""
     columns = columns_of(lines)
     body = [" & ".join(_escaped(line.get(column, "")) for column in columns) + r" \\" for line in lines]
@@ -36,9 +35,10 @@ def _escaped(text: str) -> str:
 def write(stem: Path, lines: list[Cells], text: str) -> None:
     """The table as `.md`, which is `text`, as `.csv` and as `.tex`."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text(text)
-    stem.with_suffix(".tex").write_text(latex(lines))
-    with stem.with_suffix(".csv").open("w", newline="") as stream:
+    md, tex, sheet = (stem.with_name(f"{stem.name}.{kind}") for kind in ("md", "tex", "csv"))
+    md.write_text(text)
+    tex.write_text(as_latex(lines))
+    with sheet.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns_of(lines))
         writer.writeheader()
         writer.writerows(lines)

@@ -25,7 +25,7 @@ from ssl_lab.say import say
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when the terminal closes
 
 
-class Job(NamedTuple):
+class Commands(NamedTuple):
     """What is to be run: `python -m ssl_lab.<command> <words>` for each line, as long as these succeed."""
 
     name: str
@@ -82,14 +82,14 @@ class Slots:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def run(self, jobs: Sequence[Commands]) -> list[Outcome]:
         """All outcomes, in the order of the jobs."""
         self.logs.mkdir(parents=True, exist_ok=True)
         free: SimpleQueue[int] = SimpleQueue()
         for slot in range(self.count):
             free.put(slot)
 
-        def one(number: int, job: Job) -> Outcome:
+        def one(number: int, job: Commands) -> Outcome:
             slot = free.get()
             try:
                 return self._run(job, self.logs / f"{number:03d}-{job.file_name}.log", slot)
@@ -122,7 +122,7 @@ class Slots:
     def _tell(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
-    def _run(self, job: Job, log: Path, slot: int) -> Outcome:
+    def _run(self, job: Commands, log: Path, slot: int) -> Outcome:
         began, code = time.monotonic(), 0
         if self.asked or (self._failed and self.fail_fast):
             return Outcome(job.name, None, log, 0.0)

@@ -1,5 +1,6 @@
 """Trials of a search: each a training run in a process of its own, watched while it runs."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from ssl_lab.arguments import Range
+from ssl_lab.figures import markdown
 from ssl_lab.records import read_metrics
 from ssl_lab.say import say
 from ssl_lab.slots import ASKING, Outcome, environment, folder_named, pass_on
@@ -167,12 +169,11 @@ class Search:
         best = sorted(done, key=lambda trial: -trial.value)
         columns = [self.asked["figure"], *self.axes]
         rows = [[f"{trial.value:.4f}", *(str(trial.params.get(key, "")) for key in self.axes)] for trial in best]
-        drawn = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
-        text = "\n".join([*drawn, "", f"{len(done)} trials to their end, {stopped} stopped before"])
+        text = "\n".join([markdown([columns, *rows]), "", f"{len(done)} trials to their end, {stopped} stopped before"])
         if best:
-            chosen = " ".join(f"{key}={best[0].params[key]}" for key in self.axes)
-            words = " ".join(word for word in self.words if not word.startswith("paths.out="))
-            text += f"\nbest: python -m ssl_lab.train {words} {chosen}"
+            chosen = [f"{key}={best[0].params[key]}" for key in self.axes]
+            words = [word for word in self.words if not word.startswith("paths.out=")]
+            text += f"\nbest: python -m ssl_lab.train {shlex.join([*words, *chosen])}"
         (self.folder / "search.md").write_text(f"{text}\n")
         say(text)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ssl_lab import cli
+from ssl_lab import recipes
 from ssl_lab.cells import Cells, against, beside, notes, published, ranks, rows
 from ssl_lab.config import ConfigError, check, near
 from ssl_lab.known import Job, Known, Table, about, lacking
@@ -16,9 +16,8 @@ from ssl_lab.pages import runs_page, table_page, write_pages
 from ssl_lab.records import asked_of, baseline_results, duration, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.say import say
 from ssl_lab.schemas import TableRow, TableSpec
-from ssl_lab.sheet import markdown, write
-from ssl_lab.slots import Job as Command
-from ssl_lab.slots import Slots, folder_named, report
+from ssl_lab.sheet import as_markdown, write
+from ssl_lab.slots import Commands, Slots, folder_named, report
 
 
 def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
@@ -28,7 +27,7 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     """
     out, name = Path(config["paths"]["out"]), Path(config["name"]).stem
     slots = Slots(config["at_once"], out / "tables" / name)  # refuses what cannot be before anything is done
-    kept = read_known(cli.conf().parent / "docs" / "results" / f"{name}.jsonl")
+    kept = read_known(recipes.conf().parent / "docs" / "results" / f"{name}.jsonl")
     table = Table(*read_spec(config["name"], config["rows"], folder), config["split"])
     jobs = jobs_of(table.spec, config["seeds"] or table.spec["seeds"], folder, config["words"])
     elsewhere = Known([], []) if config["anew"] else kept
@@ -42,22 +41,12 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     if config["train"] and missing:
         code = make(missing, table, known, config, slots, folder)
         here, known = collect(out, elsewhere, jobs)
-    lines = rows(table, jobs, known)
-    text = told(table, lines, jobs, known)
-    say(text)
+    made = [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]
+    show(table, jobs, known, made, out / "tables" / name)
     if config["anew"]:
         compared, outside = against(table, jobs, known, kept)
         say("\n".join([f"Made anew, beside {name}.jsonl and its 95 % intervals over images:", *compared]))
         code = code or int(outside > 0)
-    write(out / "tables" / name, lines, f"{text}\n")
-    page = out / "tables" / f"{name}.html"
-    page.write_text(table_page(table, lines, remarks(table, jobs, known), jobs, known))
-    say(f"\n{page}: the same to look at, and accuracy against cost; open it in a browser")
-    if folders := [path for path, run in here.items() if any(same_run(run["config"], job.config) for job in jobs)]:
-        page = page.with_name(f"{name}-runs.html")
-        write_pages(folders, known.baselines)
-        page.write_text(runs_page(folders, page))
-        say(f"{page}: the runs that were made here, with their curves")
     if config["save"]:
         whole = Table(*read_spec(config["name"], None, folder), table.split)
         every = jobs_of(whole.spec, whole.spec["seeds"], folder)
@@ -66,9 +55,27 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         raise SystemExit(code)
 
 
-def told(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> str:
+def show(table: Table, jobs: list[Job], known: Known, made: list[Path], stem: Path) -> None:
+    """Print the table, and write it, a page of it, and one of the runs that were made here."""
+    lines = rows(table, jobs, known)
+    text = text_of(table, lines, jobs, known)
+    say(text)
+    write(stem, lines, f"{text}\n")
+    page = stem.with_name(f"{stem.name}.html")
+    page.write_text(table_page(table, lines, remarks(table, jobs, known), jobs, known))
+    say(f"\n{page}: the same to look at, and accuracy against cost; open it in a browser")
+    if made:
+        page = stem.with_name(f"{stem.name}-runs.html")
+        write_pages(made, known.baselines)
+        page.write_text(runs_page(made, page))
+        say(f"{page}: the runs that were made here, with their curves")
+
+
+def text_of(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> str:
     """A table's rows, and what is to be said below them."""
-    return "\n\n".join([f"{table.spec['title']}; {table.split} split", markdown(lines), *remarks(table, jobs, known)])
+    return "\n\n".join(
+        [f"{table.spec['title']}; {table.split} split", as_markdown(lines), *remarks(table, jobs, known)]
+    )
 
 
 def remarks(table: Table, jobs: list[Job], known: Known) -> list[str]:
@@ -90,8 +97,8 @@ def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
     keys = ("name", "protocol", "data", "trained_by")
     each = {json.dumps([line[key] for key in keys], sort_keys=True): line for line in beside_them}
     lines = rows(table, jobs, known)
-    write(stem, lines, f"{told(table, lines, jobs, known)}\n")
-    write_ledger(stem.with_suffix(".jsonl"), [*runs, *({"baseline": line} for line in each.values())])
+    write(stem, lines, f"{text_of(table, lines, jobs, known)}\n")
+    write_ledger(stem.with_name(f"{stem.name}.jsonl"), [*runs, *({"baseline": line} for line in each.values())])
 
 
 def read_spec(
@@ -101,9 +108,9 @@ def read_spec(
 
     only: these of its rows. Raises ConfigError with all that is wrong.
     """
-    file = Path(name) if name.endswith(".yaml") else cli.conf() / "table" / f"{name}.yaml"
+    file = Path(name) if name.endswith(".yaml") else recipes.conf() / "table" / f"{name}.yaml"
     if not file.exists():
-        there = sorted(found.stem for found in (cli.conf() / "table").glob("*.yaml"))
+        there = sorted(found.stem for found in (recipes.conf() / "table").glob("*.yaml"))
         raise ConfigError([f"name={name}: no such table; {near(name, there)}, or give the path of a yaml file"])
     try:
         spec: Any = yaml.safe_load(file.read_text())
@@ -138,7 +145,7 @@ def asked_by(spec: Mapping[str, Any], folder: Path | None) -> dict[str, dict[str
 
     def asked(protocols: list[str], words: list[str] | None) -> dict[str, dict[str, Any]]:
         given = [f"protocol=[{','.join(protocols)}]", *(words or [])]
-        nodes = cli.compose("evaluate", ["run=run", *given], folder)[0]["protocols"]
+        nodes = recipes.compose("evaluate", ["run=run", *given], folder)[0]["protocols"]
         return {protocol: asked_of(node) for protocol, node in nodes.items()}
 
     tuned = asked(["finetune"], spec["supervised"]) if spec.get("supervised") else {}
@@ -170,7 +177,7 @@ def jobs_of(
                 continue
             overrides = [*spec["shared"], *own["train"], f"seed={seed}", *(words or [])]
             try:
-                jobs.append(Job(row, seed, overrides, cli.compose("train", overrides, folder)[0]))
+                jobs.append(Job(row, seed, overrides, recipes.compose("train", overrides, folder)[0]))
             except ConfigError as error:
                 problems += [f"{row}: {problem}" for problem in error.problems]
     if problems:
@@ -215,7 +222,7 @@ def read_known(ledger: Path) -> Known:
 
 
 def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
-    """What is missing, and how long the training will take: told from a few steps of each row, made now."""
+    """What is missing, and how long the training will take, estimated from a few steps of each row, made now."""
     from ssl_lab.estimate import seconds
 
     each: dict[str, float | None] = {}
@@ -233,7 +240,7 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
     if total:
         say(f"about {duration(total / at_once)} of training, {at_once} at a time; evaluation comes on top")
         if any(job.config["trainer"]["devices"] != 1 for job in jobs):
-            say("told for one of this machine's devices, where the runs share their batches among several")
+            say("estimated for a single device, where the runs share their batches among several")
     if unknown:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
@@ -261,7 +268,7 @@ def make(
         return each
 
     commands = [
-        Command(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], evaluations(job))
+        Commands(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], evaluations(job))
         for job in jobs
     ]
     return report(slots, slots.run(commands))

@@ -39,10 +39,12 @@ class ProcessLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from ssl_lab.slots import Job, Slots, report, slots_for  # Hydra imports all plugins: this one is to be quick
+        from ssl_lab.say import say  # only now: Hydra imports all plugins, and this one is to be quick
+        from ssl_lab.slots import Commands, Slots, report, slots_for
 
         searched = [f"--config-dir={path}" for path in user_folders(self.config)]
-        jobs = [Job(name_of(words, job_overrides), [["train", *searched, *words]]) for words in job_overrides]
+        command = str(self.config.hydra.job.config_name)  # commands are called as their contents pages
+        jobs = [Commands(name_of(words, job_overrides), [[command, *searched, *words]]) for words in job_overrides]
         slots = Slots(
             self.slots or slots_for(self.config.trainer.devices),
             Path(str(self.config.hydra.sweep.dir)) / "logs",
@@ -51,8 +53,10 @@ class ProcessLauncher(Launcher):
         os.environ.setdefault("WANDB_RUN_GROUP", group_of(self.config.hydra.runtime.choices, job_overrides))
         outcomes = slots.run(jobs)
         code = report(slots, outcomes)
-        if not slots.asked:
+        if not slots.asked and command == "train":
             compare(outcomes, Path(str(self.config.hydra.sweep.dir)))
+        elif not slots.asked:
+            say(f"what each has said: {slots.logs}")
         if code:
             raise SystemExit(code)
         return [JobReturn(overrides=words, status=JobStatus.COMPLETED, _return_value=None) for words in job_overrides]

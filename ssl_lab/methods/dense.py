@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_lab import pixels
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import Kind, another_task, check_head, check_loss, check_sizes
+from ssl_lab.methods.compatibility import Kind, another_task, check_head, check_loss, check_sizes
 from ssl_lab.methods.two_view import at_least_float32
 from ssl_lab.tasks import Palette
 from ssl_lab.types import Step, TaskBatch
@@ -145,7 +145,7 @@ class ContextEncoder(Dense):
 
 
 class Colorization(Dense):
-    """Colorization: which colours had the picture (Zhang et al. 2016, arXiv 1603.08511); use `task=colorization`.
+    """Colorization: what colours the picture had (Zhang et al. 2016, arXiv 1603.08511); use `task=colorization`.
 
     The encoder sees lightness alone, here and in evaluation. With `loss=squared_error` the two numbers a and b are told
     instead of classes of the palette, in units of 25.

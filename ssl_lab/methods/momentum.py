@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_lab.distributed import gather, rank
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import check_loss, check_sizes
+from ssl_lab.methods.compatibility import check_loss, check_sizes
 from ssl_lab.methods.two_view import accumulation_remarks, at_least_float32, whole_batch_loss
 from ssl_lab.nn import Queue, Teacher, split_batch_norms
 from ssl_lab.types import Step

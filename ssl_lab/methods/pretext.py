@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import another_task, check_head, check_loss, check_sizes
+from ssl_lab.methods.compatibility import another_task, check_head, check_loss, check_sizes
 from ssl_lab.methods.two_view import at_least_float32
 from ssl_lab.types import Step, TaskBatch
 from ssl_lab.views import Views

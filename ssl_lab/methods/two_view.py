@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssl_lab.distributed import gather
 from ssl_lab.draws import Draws
 from ssl_lab.methods.base import Method
-from ssl_lab.methods.fit import check_loss, check_sizes
+from ssl_lab.methods.compatibility import check_loss, check_sizes
 from ssl_lab.methods.microbatch import in_parts
 from ssl_lab.types import Step
 from ssl_lab.views import Views

@@ -42,7 +42,7 @@ class _Elsewhere(_BatchNorm):
 class SplitBatchNorm(_Elsewhere):
     """Batch norm with the statistics of each of several contiguous parts of the batch.
 
-    Without, a query and its key share the statistics of their batches, and MoCo learns to tell them apart by these
+    Otherwise a query and its key share the statistics of their batches, and MoCo learns to tell them apart by these
     (arXiv 1911.05722, section 3.3). `splits` counts the parts of the global batch, so that several processes compute
     what one does: each takes its share of the parts, at least one.
     """

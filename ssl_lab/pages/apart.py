@@ -20,7 +20,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys that have not one value; what is null counts as absent."""
     keys = dict.fromkeys(key for config in configs for key in config)
-    return [key for key in keys if len({told(config.get(key)) for config in configs}) > 1]
+    return [key for key in keys if len({canonical(config.get(key)) for config in configs}) > 1]
 
 
 def telling(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -28,7 +28,7 @@ def telling(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     chosen: list[str] = []
     apart = 1
     for key in differing(configs):
-        several = len({tuple(told(config.get(k)) for k in (*chosen, key)) for config in configs})
+        several = len({tuple(canonical(config.get(k)) for k in (*chosen, key)) for config in configs})
         if several > apart:
             chosen, apart = [*chosen, key], several
     return chosen
@@ -51,12 +51,12 @@ def comes_with_method(key: str, configs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a key follows from the method: in a node of its own, or a parameter that other methods have not."""
     values: dict[str, set[str]] = {}
     for config in configs:
-        values.setdefault(told(config[METHOD]), set()).add(told(config.get(key)))
+        values.setdefault(canonical(config[METHOD]), set()).add(canonical(config.get(key)))
     if any(len(own) > 1 for own in values.values()):
         return False
     if key.startswith(OWN):
         return True
-    having = {told(config[key]) for config in configs if key in config}
+    having = {canonical(config[key]) for config in configs if key in config}
     lacked = any(key not in config for config in configs)
     return key.startswith("method.") and key.count(".") == 1 and lacked and len(having) == 1
 
@@ -77,6 +77,6 @@ def by_node(keys: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def told(value: Any) -> str:
+def canonical(value: Any) -> str:
     """A value as text that is the same for equal ones."""
     return json.dumps(value, sort_keys=True, default=str)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
+from ssl_lab.figures import over_seeds
 from ssl_lab.pages.runs_page import labels
 from ssl_lab.pages.seen import look, once
 
@@ -17,11 +18,10 @@ def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
     values: dict[str, list[float]] = {}
     for run in runs:
         if figure in run.last:
-            values.setdefault(run.group, []).append(100 * run.last[figure])
+            values.setdefault(run.group, []).append(run.last[figure])
     names = labels(runs)
     width = max((len(names[group]) for group in values), default=0)
     return [
-        f"  {names[group]:{width}}  {mean(found):5.1f}"
-        + (f" ± {stdev(found):.1f} ({len(found)} seeds)" if len(found) > 1 else "")
+        f"  {names[group]:{width}}  {over_seeds(found)}" + (f" ({len(found)} seeds)" if len(found) > 1 else "")
         for group, found in sorted(values.items(), key=lambda item: -mean(item[1]))
     ]

@@ -1,5 +1,6 @@
 """One run on one page."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ssl_lab.figures import per_cent
 from ssl_lab.pages.columns import Columns, as_read
 from ssl_lab.pages.page import address, escape, facts, page, picture, place, table, thinned
 from ssl_lab.pages.seen import UNREADABLE, reading
@@ -109,7 +111,7 @@ def about(run: RunFolder) -> list[tuple[str, object]]:
         ("FLOPs", f"{record['flops']:.3g}" if "flops" in record else None),
         ("commit", f"{record.get('commit')}{' with changes' if record.get('dirty') else ''}"),
         ("hardware", ", ".join(f"{key} {value}" for key, value in record.get("hardware", {}).items() if value)),
-        ("command", " ".join(record.get("command", []))),
+        ("command", shlex.join(record.get("command", []))),
     ]
 
 
@@ -159,8 +161,8 @@ def figure(found: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
-    interval = f" <small>{100 * low:.1f} to {100 * high:.1f}</small>" if low is not None and high is not None else ""
-    return f"{100 * value:.1f}{f' ± {100 * deviation:.1f}' if deviation else ''}{interval}"
+    interval = f" <small>{per_cent(low)} to {per_cent(high)}</small>" if low is not None and high is not None else ""
+    return per_cent(value, deviation or None) + interval
 
 
 def newest(results: list[dict[str, Any]], protocol: str) -> dict[str, Any] | None:

@@ -4,10 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 from urllib.parse import quote
 
+from ssl_lab.figures import over_seeds
 from ssl_lab.pages.apart import METHOD, beyond, by_node, differing, telling
 from ssl_lab.pages.columns import Column, Columns
 from ssl_lab.pages.page import escape, page, place, table, thinned
@@ -89,17 +90,14 @@ def groups(
         cells += [spread(found(finished, column)) for column in columns]
         cells += [spent(key, [run.costs[key] for run in finished if key in run.costs]) for key in COSTS]
         rows.append([*cells, " ".join(link(run, to) for run in own)])
-    head = ["runs", "finished", *(escape(column) for column in columns)]
+    head = ["runs", "finished", *map(str, columns)]
     note = "<p>Mean ± standard deviation over seeds. Click a heading to sort.</p>"
     find = '<input class="find" placeholder="show rows that hold …" aria-label="filter">'
     return note + find + table([*head, "views, M", "FLOPs", "time", "seeds"], rows, sortable=True) if rows else ""
 
 
 def spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    deviation = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f'<span data-sort="{mean(values)}">{100 * mean(values):.1f}{deviation}</span>'
+    return f'<span data-sort="{mean(values)}">{over_seeds(values)}</span>' if values else ""
 
 
 def spent(key: str, values: Sequence[float]) -> str:

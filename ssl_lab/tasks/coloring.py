@@ -1,4 +1,4 @@
-"""Which colours had the picture?"""
+"""What colours did the picture have?"""
 
 import torch
 import torch.nn.functional as F
