@@ -1,4 +1,4 @@
-"""The one head: a multilayer perceptron."""
+"""A multilayer perceptron."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A run whose loss has left the numbers ends, and keeps what was good."""
+"""A run whose loss is no longer finite ends, and keeps what was good."""
 
 from typing import Any
 
