@@ -32,11 +32,12 @@ from ssl_lab.evaluation import (
     training,
 )
 from ssl_lab.evaluation.corruptions import CORRUPTIONS, corrupt
-from ssl_lab.evaluation.few_label import LONE, cross_validated, subset
+from ssl_lab.evaluation.few_label import LONE, cross_validated
 from ssl_lab.evaluation.finetune import Choice, Classifier, Course
 from ssl_lab.evaluation.logistic import fit
 from ssl_lab.evaluation.scoring import scores
 from ssl_lab.evaluation.subject import Few
+from ssl_lab.evaluation.subsets import subset
 from ssl_lab.evaluation.training import Recipe, groups
 from ssl_lab.nn import ConvNet, Encoder, LinearStages, ResNet, TimmBackbone, Widened
 

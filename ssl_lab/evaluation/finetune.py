@@ -10,10 +10,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ssl_lab.evaluation.few_label import over_draws, stratified, subset
 from ssl_lab.evaluation.scoring import scores
-from ssl_lab.evaluation.settings import is_amount, require
+from ssl_lab.evaluation.settings import require
 from ssl_lab.evaluation.subject import Few, LabelledImages, NotApplicable, Subject, extract
+from ssl_lab.evaluation.subsets import is_amount, over_draws, stratified, subset
 from ssl_lab.evaluation.training import (
     Augmented,
     Recipe,

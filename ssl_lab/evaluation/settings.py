@@ -24,11 +24,6 @@ def require(fine: bool, key: str, got: object, allowed: str, instead: object) ->
         raise SettingError(key, got, f"allowed: {allowed}", instead)
 
 
-def is_amount(amount: float) -> bool:
-    """Whether it is an amount of labels: a share of them below 1, a whole number a class from 1 on."""
-    return 0 < amount < 1 or (amount >= 1 and amount == int(amount))
-
-
 def require_penalties(penalties: Sequence[float]) -> None:
     """Raises SettingError unless there is a penalty, and none below 0."""
     fine = len(penalties) > 0 and all(penalty >= 0 for penalty in penalties)
