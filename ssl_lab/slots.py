@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +22,8 @@ from rich.text import Text
 from ssl_lab.follow import MARK
 from ssl_lab.say import say
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last when the terminal closes
 
 
@@ -64,46 +66,86 @@ class Outcome(NamedTuple):
         return folder_named(self.log)
 
 
-class Slots:
-    """Runs jobs, `count` at a time; each slot has its own part of the cores and of the GPUs.
+class Processes:
+    """Commands in `count` slots, each with its own part of the cores and of the GPUs.
 
-    logs: folder of what the jobs print. fail_fast: whether jobs that have not started stay so once one has failed.
     SIGINT, SIGTERM and a closed terminal go on to all that runs, which then saves and leaves; `asked` holds the signal.
     """
 
-    def __init__(self, count: int, logs: Path, fail_fast: bool = False):
+    def __init__(self, count: int):
         if count < 1:
             raise ValueError(f"at_once={count}: at least one runs at a time")
-        self.count, self.logs, self.fail_fast = count, Path(logs), fail_fast
-        self.asked = 0
-        self.shown: dict[str, tuple[float, Path]] = {}  # of each running job: since when, and its log
-        self._console = Console(soft_wrap=True)
-        self._failed = False
+        self.count, self.asked = count, 0
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
-    def run(self, jobs: Sequence[Commands]) -> list[Outcome]:
-        """All outcomes, in the order of the jobs."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+    def each(self, work: Callable[[int, Item], Made], items: Iterable[Item]) -> list[Made]:
+        """What `work` makes of a slot and each item, in the order of the items; `count` at a time."""
         free: SimpleQueue[int] = SimpleQueue()
         for slot in range(self.count):
             free.put(slot)
 
-        def one(number: int, job: Commands) -> Outcome:
+        def one(item: Item) -> Made:
             slot = free.get()
             try:
-                return self._run(job, self.logs / f"{number:03d}-{job.file_name}.log", slot)
+                return work(slot, item)
             finally:
                 free.put(slot)
 
         before = {number: signal.signal(number, self._pass_on) for number in ASKING}
         try:
-            with self._live(), ThreadPoolExecutor(self.count) as pool:
-                started = [pool.submit(one, number, job) for number, job in enumerate(jobs)]
-                return [future.result() for future in started]
+            with ThreadPoolExecutor(self.count) as pool:
+                return list(pool.map(one, items))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def started(
+        self, slot: int, command: str, words: Sequence[str], stream: Any
+    ) -> Iterator[subprocess.Popen[bytes] | None]:
+        """`python -m ssl_lab.<command> <words>` in a slot, printing to `stream`; None once a signal has come."""
+        process = None
+        with self._lock:
+            if not self.asked:
+                # A session of its own: Ctrl-C reaches it through us alone, once.
+                process = subprocess.Popen(
+                    [sys.executable, "-m", f"ssl_lab.{command}", *words], stdout=stream, stderr=stream,
+                    env=environment(slot, self.count), start_new_session=True,
+                )  # fmt: skip
+                self._running[slot] = process
+                if self.asked:  # it came while this one was started
+                    pass_on(process, self.asked)
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._running.pop(slot, None)
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.asked = number
+        for process in list(self._running.values()):
+            pass_on(process, number)
+
+
+class Slots(Processes):
+    """Runs jobs, and says how they go.
+
+    logs: folder of what the jobs print. fail_fast: whether jobs that have not started stay so once one has failed.
+    """
+
+    def __init__(self, count: int, logs: Path, fail_fast: bool = False):
+        super().__init__(count)
+        self.logs, self.fail_fast = Path(logs), fail_fast
+        self.shown: dict[str, tuple[float, Path]] = {}  # of each running job: since when, and its log
+        self._console = Console(soft_wrap=True)
+        self._failed = False
+
+    def run(self, jobs: Sequence[Commands]) -> list[Outcome]:
+        """All outcomes, in the order of the jobs."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with self._live():
+            return self.each(self._run, enumerate(jobs))
 
     def board(self) -> Text:
         """A line for each running job: its name, how long it runs, and what it said last."""
@@ -122,7 +164,9 @@ class Slots:
     def _tell(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
-    def _run(self, job: Commands, log: Path, slot: int) -> Outcome:
+    def _run(self, slot: int, numbered: tuple[int, Commands]) -> Outcome:
+        number, job = numbered
+        log = self.logs / f"{number:03d}-{job.file_name}.log"
         began, code = time.monotonic(), 0
         if self.asked or (self._failed and self.fail_fast):
             return Outcome(job.name, None, log, 0.0)
@@ -130,7 +174,9 @@ class Slots:
         self.shown[job.name] = (began, log)
         with log.open("wb") as stream:
             for command, *words in job.all_lines(log):
-                code = self._call(slot, stream, command, words)
+                with self.started(slot, command, words, stream) as process:
+                    ended = 128 + self.asked if process is None else process.wait()
+                code = 128 - ended if ended < 0 else ended
                 if code:
                     break
         outcome = Outcome(job.name, code, log, time.monotonic() - began)
@@ -138,28 +184,6 @@ class Slots:
         self.shown.pop(job.name)
         self._tell(f"  {job.name}: {'done' if code == 0 else f'failed ({code}), see {log}: {outcome.last_line}'}")
         return outcome
-
-    def _call(self, slot: int, stream: Any, command: str, words: list[str]) -> int:
-        line = [sys.executable, "-m", f"ssl_lab.{command}", *words]
-        with self._lock:
-            if self.asked:
-                return 128 + self.asked
-            # A session of its own: Ctrl-C reaches it through us alone, once.
-            process = subprocess.Popen(
-                line, stdout=stream, stderr=stream, env=environment(slot, self.count), start_new_session=True
-            )
-            self._running[slot] = process
-            if self.asked:  # it came while this one was started
-                pass_on(process, self.asked)
-        code = process.wait()
-        with self._lock:
-            self._running.pop(slot)
-        return 128 - code if code < 0 else code
-
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        self.asked = number
-        for process in list(self._running.values()):
-            pass_on(process, number)
 
 
 def pass_on(process: subprocess.Popen[bytes], number: int) -> None:

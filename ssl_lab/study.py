@@ -1,23 +1,17 @@
 """Trials of a search: each a training run in a process of its own, watched while it runs."""
 
 import shlex
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
-from types import FrameType
 from typing import Any
 
 from ssl_lab.arguments import Range
 from ssl_lab.figures import markdown
 from ssl_lab.records import read_metrics
 from ssl_lab.say import say
-from ssl_lab.slots import ASKING, Outcome, environment, folder_named, pass_on
+from ssl_lab.slots import Outcome, Processes, folder_named
 
 POLL = 1.0  # seconds between looks at what a run has logged
 Axes = Mapping[str, list[str] | Range]
@@ -65,32 +59,19 @@ class Search:
 
     def __init__(self, made: Any, folder: Path, asked: Mapping[str, Any], words: list[str], axes: Axes):
         self.study, self.folder, self.asked, self.words, self.axes = made, folder, asked, words, axes
-        self.stopped = 0  # by which signal
         self.without = False  # whether a run came to its end and had not logged the figure
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._processes = Processes(asked["at_once"])
         self._lock = threading.Lock()
+
+    @property
+    def stopped(self) -> int:
+        """The signal that has stopped the search."""
+        return self._processes.asked
 
     def run(self) -> None:
         """All trials that are still to be made, then the ranking. Exits with 128 and the signal when it was stopped."""
         done = [trial for trial in self.study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
-        slots: SimpleQueue[int] = SimpleQueue()
-        for slot in range(self.asked["at_once"]):
-            slots.put(slot)
-
-        def one(_: int) -> None:
-            slot = slots.get()
-            try:
-                self.trial(slot)
-            finally:
-                slots.put(slot)
-
-        before = {number: signal.signal(number, self._pass_on) for number in ASKING}
-        try:
-            with ThreadPoolExecutor(self.asked["at_once"]) as pool:
-                list(pool.map(one, range(max(0, self.asked["trials"] - len(done)))))
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._processes.each(self.trial, range(self.asked["trials"] - len(done)))
         self.rank()
         if self.stopped:
             say("the running trials have saved: the same command goes on from there")
@@ -103,7 +84,7 @@ class Search:
         if not any(trial.state.name == "COMPLETE" for trial in self.study.trials):
             raise SystemExit(1)
 
-    def trial(self, slot: int) -> None:
+    def trial(self, slot: int, _: int) -> None:
         """Choose values, train with them, and tell how it went."""
         import optuna
 
@@ -141,16 +122,10 @@ class Search:
 
     def _train(self, slot: int, trial: Any, log: Path, words: list[str]) -> tuple[int, bool]:
         """Its exit code, and whether it was stopped because others do better."""
-        line, looks, pruned = [sys.executable, "-m", "ssl_lab.train", *words], 0, False
-        with log.open("wb") as stream:
-            with self._lock:
-                process = subprocess.Popen(
-                    line, stdout=stream, stderr=stream, start_new_session=True,
-                    env=environment(slot, self.asked["at_once"]),
-                )  # fmt: skip
-                self._running[slot] = process
-            if self.stopped:  # it came while this one was started
-                pass_on(process, self.stopped)
+        looks, pruned = 0, False
+        with log.open("wb") as stream, self._processes.started(slot, "train", words, stream) as process:
+            if process is None:
+                return 128 + self.stopped, False
             while process.poll() is None:
                 time.sleep(POLL)
                 for value in figures_of(log, self.asked["figure"])[looks:]:
@@ -159,7 +134,6 @@ class Search:
                     if not pruned and trial.should_prune():
                         pruned = True
                         process.terminate()
-        self._running.pop(slot)
         return process.returncode, pruned
 
     def rank(self) -> None:
@@ -176,11 +150,6 @@ class Search:
             text += f"\nbest: python -m ssl_lab.train {shlex.join([*words, *chosen])}"
         (self.folder / "search.md").write_text(f"{text}\n")
         say(text)
-
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        self.stopped = number
-        for process in list(self._running.values()):
-            pass_on(process, number)
 
 
 def suggest(trial: Any, key: str, choices: list[str] | Range) -> Any:

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from conftest import TINY, Command
 
-from ssl_lab import study
+from ssl_lab import slots, study
 from ssl_lab.arguments import Range, axis, is_swept
 from ssl_lab.config import ConfigError
 from ssl_lab.search import main, planned
@@ -111,7 +111,7 @@ class Hopeless:
 def test_a_hopeless_trial_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     real = subprocess.Popen
-    monkeypatch.setattr(study.subprocess, "Popen", lambda _line, **options: real(sleeper, **options))
+    monkeypatch.setattr(slots.subprocess, "Popen", lambda _line, **options: real(sleeper, **options))
     monkeypatch.setattr(study, "figures_of", lambda _log, _figure: [0.1])
     asked = {"at_once": 1, "figure": "val/knn_top1"}
     began = time.monotonic()
