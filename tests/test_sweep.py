@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,12 @@ def test_fail_fast_leaves_the_rest_unstarted(tmp_path: Path) -> None:
 def test_a_line_is_asked_for_when_those_before_have_succeeded(tmp_path: Path) -> None:
     asked = []
 
-    def lines(first: list[str]) -> object:
+    def lines(first: list[str]) -> Iterator[list[str]]:
         yield first
         asked.append(first)
         yield HELP
 
-    Slots(1, tmp_path).run([Commands("good", lines(HELP)), Commands("bad", lines(WRONG))])  # type: ignore[arg-type]
+    Slots(1, tmp_path).run([Commands("good", lines(HELP)), Commands("bad", lines(WRONG))])
     assert asked == [HELP]
 
 
