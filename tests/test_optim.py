@@ -23,6 +23,17 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert exempt["weight_decay"] == 0.0
 
 
+def test_what_is_not_exempt_decays_and_adapts_like_weights() -> None:
+    torch.manual_seed(0)
+    net = network()
+    lars = functools.partial(Lars, momentum=0.9, trust_coeff=0.001, always_adapt=True)
+    optimizer, _ = OptimRecipe(lars, lr=1.0, weight_decay=0.1, exempt=False).build(net, 256, 10, 10)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.1]
+    assert all(group["always_adapt"] for group in optimizer.param_groups)
+    with pytest.raises(ValueError, match=r"method\.optim\.exempt_lr=0\.1"):
+        OptimRecipe(torch.optim.SGD, lr=1.0, exempt=False, exempt_lr=0.1)
+
+
 def test_frozen_parameters_are_left_out() -> None:
     net = network()
     net[0].requires_grad_(False)

@@ -14,8 +14,9 @@ class OptimRecipe:
 
     optimizer: a partial of an optimiser class, waiting for its groups and rate.
     lr: base rate. lr_scaling: factor on it, of the global batch: "none", "linear" (batch / 256), "sqrt".
-    weight_decay: of weights; biases and norm parameters are exempt, from LARS' adaptation too. exempt_lr: base rate of
-    those, where it is another than `lr`.
+    weight_decay: of weights. exempt: whether biases and norm parameters are spared it, and LARS' adaptation; false
+    decays all alike, as the released code of MoCo, RotNet, lightly. exempt_lr: base rate of those that are spared,
+    where it is another than `lr`.
     warmup_epochs: linear, from the first step. final_lr: fraction of the rate that the cosine ends on.
     drops: instead of a cosine, the shares of the training after which the rate is multiplied by `drop`: [0.6, 0.8].
     """
@@ -31,11 +32,17 @@ class OptimRecipe:
         exempt_lr: float | None = None,
         drops: Sequence[float] = (),
         drop: float = 0.1,
+        exempt: bool = True,
     ):
         self.optimizer = optimizer
         self.lr, self.weight_decay, self.lr_scaling = lr, weight_decay, lr_scaling
         self.warmup_epochs, self.final_lr, self.exempt_lr = warmup_epochs, final_lr, exempt_lr
-        self.drops, self.drop = tuple(drops), drop
+        self.drops, self.drop, self.exempt = tuple(drops), drop, exempt
+        if exempt_lr is not None and not exempt:
+            raise ValueError(
+                f"method.optim.exempt_lr={exempt_lr}: the rate of what is exempt, and method.optim.exempt=false spares "
+                "nothing; leave one of them out"
+            )
         if not all(0 < share < 1 for share in self.drops):
             raise ValueError(f"method.optim.drops={list(drops)}: shares of the training, each between 0 and 1")
 
@@ -50,8 +57,8 @@ class OptimRecipe:
         self, module: nn.Module, batch_size: int, total_steps: int, steps_per_epoch: int
     ) -> tuple[Optimizer, LambdaLR]:
         """The optimiser of `module`'s trainable parameters and its schedule over `total_steps` updates."""
-        groups = parameter_groups(module.named_parameters(), self.weight_decay)
-        if "always_adapt" in getattr(self.optimizer, "keywords", {}):
+        groups = parameter_groups(module.named_parameters(), self.weight_decay, self.exempt)
+        if self.exempt and "always_adapt" in getattr(self.optimizer, "keywords", {}):
             groups[1]["always_adapt"] = False  # timm's LARS: adapts every group that says so
         if self.exempt_lr is not None:
             groups[1]["lr"] = self.exempt_lr * self._scale(batch_size)
@@ -70,9 +77,12 @@ class OptimRecipe:
         return self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
-    """Weights that decay; then biases and norm parameters (one axis or none), which do not."""
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, exempt: bool = True
+) -> list[dict[str, Any]]:
+    """Weights, which decay; then biases and norm parameters (one axis or none), which do not where they are exempt."""
     trainable = [p for _, p in named if p.requires_grad]
     weights = [p for p in trainable if p.ndim > 1]
-    exempt = [p for p in trainable if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    others = [p for p in trainable if p.ndim <= 1]
+    of_others = 0.0 if exempt else weight_decay
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": of_others}]
