@@ -7,7 +7,7 @@ from torch import nn
 
 from ssl_lab import recipes
 from ssl_lab.build import build
-from ssl_lab.nn import MLP, ConvNet, Encoder, ResNet, TimmBackbone
+from ssl_lab.nn import MLP, ConvNet, Encoder, NetworkInNetwork, ResNet, TimmBackbone
 
 BACKBONES = recipes.options()["backbone"]
 
@@ -42,6 +42,26 @@ def test_width_scales_every_layer() -> None:
     assert quarter.conv1.out_channels * 4 == full.conv1.out_channels
     with pytest.raises(ValueError, match=r"backbone\.width"):
         ResNet(18, width=0.001)
+
+
+def test_the_small_stem_pads_as_it_is_told() -> None:
+    plain, solo = ResNet(18, width=0.25), ResNet(18, width=0.25, stem_padding=2)
+    assert plain.stages(torch.rand(1, 3, 32, 32))[0].shape[-1] == 32
+    assert solo.stages(torch.rand(1, 3, 32, 32))[0].shape[-1] == 34
+
+
+@pytest.mark.parametrize("blocks", [3, 4, 5])
+def test_rotnets_network_has_its_papers_maps(blocks: int) -> None:
+    net = NetworkInNetwork(blocks)
+    maps = net.stages(torch.rand(2, 3, 32, 32))
+    assert [tuple(m.shape[1:]) for m in maps] == [(96, 16, 16), (192, 8, 8), *[(192, 8, 8)] * (blocks - 2)]
+    assert [m.kernel_size[0] for m in net.modules() if isinstance(m, nn.Conv2d)] == [
+        *(5, 1, 1) * 2,
+        *(3, 1, 1) * (blocks - 2),
+    ]
+    assert len(net.parts()) == blocks
+    with pytest.raises(ValueError, match=r"backbone\.blocks=1"):
+        NetworkInNetwork(1)
 
 
 def test_whitening_makes_patches_white() -> None:

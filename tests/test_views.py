@@ -121,6 +121,22 @@ def test_whole_image_at_its_own_size_is_exact():
     assert torch.equal(Views([whole])(images, Draws(0, 0, 8), 1)[0], to_float(images))
 
 
+def test_a_border_and_a_crop_of_the_images_size_move_it_by_whole_pixels():
+    images = photos(64)
+    views, (geometry,) = Views([Policy(32, pad=4, scale=(0.64, 0.64), ratio=(1.0, 1.0))]).with_geometry(
+        images, Draws(0, 0, 64), 1
+    )
+    seen = set()
+    bordered = F.pad(to_float(images), [4])
+    for view, image, (left, top, right, bottom), flipped in zip(
+        views[0], bordered, geometry.boxes.tolist(), geometry.flipped, strict=True
+    ):
+        moved = image[:, top:bottom, left:right]
+        assert torch.equal(view, moved.flip(2) if flipped else moved)
+        seen |= {left, top}
+    assert seen == set(range(9))
+
+
 @pytest.mark.parametrize("kernel", [3, 7, 23])
 def test_blur_equals_torchvision(kernel):
     images, sigma = to_float(photos(5, 24, 30)), torch.linspace(0.1, 2, 5)
@@ -259,6 +275,7 @@ def test_grey_images_have_views_but_no_colour():
     ("change", "message"),
     [
         ({"size": 0}, "size is 0; allowed: >= 1"),
+        ({"size": 8, "pad": -1}, "pad is -1; allowed: >= 0"),
         ({"size": 8, "flip": 1.5}, "flip is 1.5; allowed: 0 to 1"),
         ({"size": 8, "scale": (0.5, 2.0)}, "scale is .0.5, 2.0.; allowed"),
         ({"size": 8, "sigma": (2.0, 1.0)}, "sigma is"),

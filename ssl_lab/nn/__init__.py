@@ -5,6 +5,7 @@ from ssl_lab.nn.convnet import ConvNet
 from ssl_lab.nn.dense_heads import Hypercolumn, LinearStages, Upsampler
 from ssl_lab.nn.encoder import Encoder
 from ssl_lab.nn.mlp import MLP, classifier
+from ssl_lab.nn.nin import NetworkInNetwork
 from ssl_lab.nn.queue import Queue
 from ssl_lab.nn.resnet import ResNet
 from ssl_lab.nn.teacher import Teacher
@@ -17,6 +18,7 @@ __all__ = [
     "Encoder",
     "Hypercolumn",
     "LinearStages",
+    "NetworkInNetwork",
     "Queue",
     "ResNet",
     "SharedBatchNorm",

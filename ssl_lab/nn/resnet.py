@@ -25,6 +25,7 @@ class ResNet(nn.Module):
     depth: 18, 34, 50, 101 or 152.
     stem: "imagenet" (7x7 stride 2, max-pool) or "small" (3x3 stride 1, no max-pool; SimCLR appendix B.9).
     width: factor on every layer's channels.
+    stem_padding: black pixels around the image; null keeps its size in the small stem. solo-learn has 2 there.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class ResNet(nn.Module):
         depth: Literal[18, 34, 50, 101, 152] = 18,
         stem: Literal["imagenet", "small"] = "small",
         width: float = 1.0,
+        stem_padding: int | None = None,
     ):
         super().__init__()
         block, counts = _LAYOUTS[depth]
@@ -39,7 +41,9 @@ class ResNet(nn.Module):
         if min(channels) < 1:
             raise ValueError(f"backbone.width={width} leaves no channel; set at least {1 / 64}")
         small = stem == "small"
-        self.conv1 = nn.Conv2d(3, channels[0], 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        kernel, stride = (3, 1) if small else (7, 2)
+        padding = kernel // 2 if stem_padding is None else stem_padding
+        self.conv1 = nn.Conv2d(3, channels[0], kernel, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)

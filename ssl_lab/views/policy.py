@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class Policy:
     """One recipe for views: crop, flip, colour jitter, greyscale, blur, solarise, in this order.
 
     size: side of the view in pixels. scale: share of the image's area a crop takes; ratio: its width / height.
+    pad: width of a black border that the image has before it is cropped; boxes then count from the border's corner.
     interpolation: of the resize; both are antialiased.
     flip, jitter, grayscale, blur, solarise: probability of each; what has 0 costs nothing and draws nothing.
     brightness, contrast, saturation: factors within 1 ± this; hue: turns within ± this share of the circle (<= 0.5).
@@ -65,8 +67,10 @@ class Policy:
         kernel: int = 0,
         solarise: float = 0.0,
         threshold: float = 0.5,
+        pad: int = 0,
     ):
         self.size, self.scale, self.ratio, self.interpolation = size, tuple(scale), tuple(ratio), interpolation
+        self.pad = pad
         self.flip, self.jitter, self.grayscale, self.blur, self.solarise = flip, jitter, grayscale, blur, solarise
         self.strengths = [brightness, contrast, saturation, hue]
         self.sigma, self.kernel, self.threshold = tuple(sigma), kernel or 2 * (size // 20) + 1, threshold
@@ -74,6 +78,7 @@ class Policy:
 
     def draw(self, draws: Draws, height: int, width: int) -> Drawn:
         """Parameters for one view of each row of a batch of images of this height and width."""
+        height, width = height + 2 * self.pad, width + 2 * self.pad
         boxes, flipped = draw_geometry(draws, height, width, self.scale, self.ratio, self.flip)
         jittered = chance(draws, self.jitter)
         factors, order = (None, None) if jittered is None else draw_jitter(draws, self.strengths)
@@ -85,7 +90,8 @@ class Policy:
 
     def apply(self, images: UInt8[Tensor, "n c h w"], drawn: Drawn) -> Float[Tensor, "n c s s"]:
         """The views that these parameters make: only the rows that drew an operation pay for it."""
-        views = crop_resize(to_float(images), Geometry(drawn.boxes, drawn.flipped), self.size, self.interpolation)
+        bordered = F.pad(to_float(images), [self.pad] * 4) if self.pad else to_float(images)
+        views = crop_resize(bordered, Geometry(drawn.boxes, drawn.flipped), self.size, self.interpolation)
         if drawn.factors is not None and drawn.order is not None:
             jitter_(views, rows_of(drawn.jittered), drawn.factors, drawn.order)
         change_(views, rows_of(drawn.grey), lambda chosen, _: grayscale(chosen))
@@ -122,6 +128,8 @@ def check(policy: Policy) -> None:
     """Refuse what makes no sense, naming the argument to set."""
     if policy.size < 1:
         raise ValueError(f"policy: size is {policy.size}; allowed: >= 1; set size to the side of the view in pixels")
+    if policy.pad < 0:
+        raise ValueError(f"policy: pad is {policy.pad}; allowed: >= 0; set pad to the width of the border in pixels")
     for name in ("flip", "jitter", "grayscale", "blur", "solarise"):
         if not 0 <= getattr(policy, name) <= 1:
             raise ValueError(f"policy: {name} is {getattr(policy, name)}; allowed: 0 to 1; set {name} to a probability")
