@@ -12,6 +12,7 @@ from ssl_lab.known import Job, Known, Table, lines_of
 from ssl_lab.records import duration
 
 Cells = dict[str, str]  # of a row, by column
+NOT_YET = ("not yet run here", "not yet measured")  # without runs; without figures of theirs
 
 
 Scores = dict[str, dict[int | None, float]]  # from 0 to 1, by protocol and seed; None where nothing is random
@@ -78,7 +79,7 @@ def supervised_row(found: Found) -> Cells:
 
 
 def own_rows(row: str, table: Table, found: Found) -> list[Cells]:
-    """A row of the table's file, as trained and with batch norm recalibrated, as far as it is known or was printed."""
+    """A row of the table's file as trained, and with batch norm recalibrated where that was measured."""
     elsewhere, count = published(table.spec), len(found.runs[row])
     printed = {protocol for given in elsewhere.values() for protocol in given}
     lines = []
@@ -96,8 +97,10 @@ def own_rows(row: str, table: Table, found: Found) -> list[Cells]:
                 cells[f"{protocol} %"] = spread(own[protocol], count)
             if protocol in given:
                 cells |= compared(given[protocol], protocol, own.get(protocol, {}), table.beside_published)
-        if own or given:
-            lines.append(cells | (costs(found.runs[row]) if own and name == row else {}))
+        if name == row:
+            lines.append(cells | (costs(found.runs[row]) if own else {"seeds": NOT_YET[count > 0]}))
+        elif own:
+            lines.append(cells)
     return lines
 
 
@@ -149,7 +152,7 @@ def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any
 
 
 def notes(table: Table) -> list[str]:
-    """Where the published figures stand, and how they were measured where that is not our way."""
+    """Where the published figures stand, and what was trained and measured in another way than here."""
     told: dict[str, list[str]] = {}
     for row, given in published(table.spec).items():
         for protocol, one in given.items():
@@ -157,6 +160,11 @@ def notes(table: Table) -> list[str]:
             doubt = "; ? not verified" if one.get("verified") is False else ""
             told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
     lines = [f"{', '.join(names)}: {source}" for source, names in told.items()]
+    unlike = {what: ["all rows"] for what in table.spec.get("unlike") or []}
+    for row, given in table.spec["rows"].items():
+        if given.get("unlike"):
+            unlike.setdefault(given["unlike"], []).append(row)
+    lines += [f"Unlike what is published, {', '.join(names)}: {what}" for what, names in unlike.items()]
     comparable = any(not one.get("measured") for given in published(table.spec).values() for one in given.values())
     if comparable and not table.beside_published:
         there = table.published_split

@@ -173,6 +173,7 @@ class TableSpec:
     rows: dict[str, Any]  # each a list of words for `train`, or a TableRow
     supervised: list[str] | None = None  # words for `evaluate protocol=finetune` of the first row, and from scratch
     images: int | None = None  # in an epoch, for the plan where the data is not at hand
+    unlike: list[str] | None = None  # what all rows do otherwise than those who printed the published figures
     sweep: dict[str, list[Any]] | None = None  # a row for each combination of these values
     published_split: Literal["val", "test"] | None = None  # that the rows' published figures are of; null for test
 
@@ -195,6 +196,7 @@ class TableRow:
     published: dict[str, Published] | None = None  # by protocol
     seeds: list[int] | None = None  # where it is not made for all of the table's
     also: list[str] | None = None  # protocols beside the table's
+    unlike: str | None = None  # what it does otherwise than whoever printed the published figure
 
 
 # The schema of each command that takes overrides.

@@ -1,5 +1,6 @@
 """Tables: the runs they need are made once, and their cells say what was measured."""
 
+import csv
 import json
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
-from ssl_lab.sheet import as_latex, as_markdown
+from ssl_lab.sheet import as_latex, as_markdown, write
 from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
@@ -107,8 +108,23 @@ def test_published_figures_are_compared_only_where_they_were_measured_alike() ->
     assert (simclr["knn published"], simclr["knn difference"]) == ("55", "+5.0")
     assert (rotation["knn published"], rotation["knn difference"]) == ("50†?", "")
     assert notes(printed) == ["SimCLR (knn): A", "Rotation (knn): B; † measured as: on test; ? not verified"]
-    alone = rows(printed, [], known({("SimCLR", 0): 0.6}, {}))
-    assert [line["method"] for line in alone] == ["random weights", "SimCLR", "Rotation"]  # published, not yet run here
+
+
+def test_rows_say_that_they_were_not_run_and_what_they_do_otherwise() -> None:
+    otherwise = given(SimCLR={"unlike": "no blur"}, Rotation={"unlike": "no blur"})
+    otherwise.spec["unlike"] = ["fewer images"]
+    found = known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {})
+    found.runs[1]["results"] = []
+    jobs = jobs_of(spec(), [0])
+    _, simclr, rotation = rows(otherwise, jobs, found)
+    assert (simclr["seeds"], rotation["seeds"]) == ("1", "not yet measured")
+    lines = rows(otherwise, jobs, Known([], []))
+    assert [line["method"] for line in lines] == ["random weights", "SimCLR", "Rotation"]
+    assert [line.get("seeds") for line in lines] == [None, "not yet run here", "not yet run here"]
+    assert notes(otherwise) == [
+        "Unlike what is published, all rows: fewer images",
+        "Unlike what is published, SimCLR, Rotation: no blur",
+    ]
 
 
 def test_published_figures_are_not_compared_with_those_of_another_split() -> None:
@@ -188,6 +204,11 @@ def test_a_result_of_before_is_shown_by_its_accuracy() -> None:
     assert rows(table(), jobs_of(spec(), [0]), found)[1]["knn %"] == "60.0"
 
 
+def test_a_seed_of_every_row_comes_before_the_next_seed() -> None:
+    order = [(job.seed, job.row) for job in jobs_of(spec(), [0, 1])]
+    assert order == [(0, "SimCLR"), (0, "Rotation"), (1, "SimCLR"), (1, "Rotation")]
+
+
 def test_a_seed_given_twice_is_one_run() -> None:
     assert len(jobs_of(spec(), [0, 0, 1])) == 4
 
@@ -258,6 +279,23 @@ def test_latex_has_a_line_a_row() -> None:
     assert r"method & knn \% \\" in text
 
 
+def test_a_csv_has_every_cell(tmp_path: Path) -> None:
+    write(tmp_path / "a", [{"method": "a, b", "knn %": "1.0 ± 0.1"}, {"method": "c", "seeds": "3"}], "text")
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == [
+            {"method": "a, b", "knn %": "1.0 ± 0.1", "seeds": ""},
+            {"method": "c", "knn %": "", "seeds": "3"},
+        ]
+    assert (tmp_path / "a.md").read_text() == "text"
+
+
+def test_the_ablation_as_a_sweep_has_the_rows_of_its_table() -> None:
+    spec, _ = read_spec("ablation-simclr")
+    recipe = yaml.safe_load((recipes.conf() / "experiment" / "ablation_simclr.yaml").read_text())
+    swept = {key: str(value).split(",") for key, value in recipe["hydra"]["sweeper"]["params"].items()}
+    assert swept == {key: [str(value) for value in values] for key, values in spec["sweep"].items()}
+
+
 def test_a_sweep_becomes_rows() -> None:
     axes = {"method.loss.temperature": [0.1, 0.2], "projector": ["mlp2", "mlp3"]}
     made = combinations(axes)
@@ -297,7 +335,7 @@ def test_a_cell_takes_no_figure_that_was_measured_otherwise(change: dict[str, An
     found = known({("SimCLR", 0): 0.5}, {0: 0.3})
     found.runs[0]["results"].append(found.runs[0]["results"][0] | {"figures": {"top1": 0.9}} | change)
     found.baselines.append(found.baselines[0] | {"figures": {"top1": 0.9}} | change)
-    random, simclr = rows(table(), jobs_of(spec(), [0]), found)
+    random, simclr, _ = rows(table(), jobs_of(spec(), [0]), found)
     assert (random["knn %"], simclr["knn %"], simclr["knn over random"]) == ("30.0", "50.0", "+20.0")
 
 
@@ -395,7 +433,8 @@ def test_every_row_of_every_table_composes(name: str) -> None:
     spec, asked = read_spec(name)
     assert len(jobs_of(spec, [0])) == len(spec["rows"]) > 0
     assert set(spec["protocols"]) <= set(asked)
-    assert f"make table-{name}" in (recipes.conf() / "table" / f"{name}.yaml").read_text()
+    header = (recipes.conf() / "table" / f"{name}.yaml").read_text().split("\ntitle:")[0]
+    assert all(told in header for told in (f"make table-{name}", "Cost: ", "Measured: "))
     assert f"table-{name}:" in (ROOT / "Makefile").read_text()
 
 
@@ -410,7 +449,7 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     row = next(line for line in made.stdout.splitlines() if line.startswith("| SimCLR"))
     assert "+" in row or "-" in row
     assert (tmp_path / "outputs" / "tables" / "mine.md").read_text() in made.stdout
-    for file in ("mine.csv", "mine.tex", "mine.html", "mine-runs.html"):
+    for file in ("mine.csv", "mine.tex", "mine.html", "mine-runs.html"):  # what they hold: tests above
         assert (tmp_path / "outputs" / "tables" / file).stat().st_size > 0
     again = process("table", "name=mine.yaml", "--plan").stdout
     assert ("0 of them to make" in again, "estimated for a single device" in again) == (True, False)
@@ -454,6 +493,6 @@ def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> No
     kept = read_known(ledger)
     jobs = jobs_of(spec, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
-        made = rows(Table(spec, asked, split), jobs, kept)
-        if split == "val" or any(line.get("seeds") for line in made):
-            assert as_markdown(made) in (ROOT / "README.md").read_text()
+        table = Table(spec, asked, split)
+        if split == "val" or any(table.asks(line) for run in kept.runs for line in run["results"]):
+            assert as_markdown(rows(table, jobs, kept)) in (ROOT / "README.md").read_text()
