@@ -20,16 +20,25 @@ Axes = Mapping[str, list[str] | Range]
 def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
     """Run trials until there are enough, and rank them; what stands in the study's folder is gone on with.
 
-    Values are chosen by TPE (Bergstra et al. 2011) as optuna has it. A trial is stopped when its figure falls below the
-    median of what others had at the same number of looks. words: what every run is told beside its own values.
+    words: what every run is told beside its own values.
+    """
+    asked = config["search"]
+    folder = Path(config["paths"]["out"]) / "search" / asked["name"]
+    made = opened(asked, folder, words, axes)
+    Search(made, folder, asked, [*words, f"paths.out={folder}"], axes).run()
+
+
+def opened(asked: Mapping[str, Any], folder: Path, words: Sequence[str], axes: Axes) -> Any:
+    """The study of a folder, as optuna has it; trials that were stopped in the middle come first again.
+
+    Values are chosen by TPE (Bergstra et al. 2011). A trial is stopped when its figure falls below the median of what
+    others had at the same number of looks. Raises ValueError where the folder holds a search of other settings.
     """
     try:
         import optuna
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
         raise ValueError("search needs optuna: pip install 'ssl_lab[search]'") from None
-    asked = config["search"]
-    folder = Path(config["paths"]["out"]) / "search" / asked["name"]
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     backend = JournalFileBackend(str(folder / "trials.log"))
@@ -51,7 +60,7 @@ def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
     for trial in made.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # stopped in the middle, with us
         made.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         made.enqueue_trial(trial.params)
-    Search(made, folder, asked, [*words, f"paths.out={folder}"], axes).run()
+    return made
 
 
 class Search:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -94,6 +95,51 @@ def test_a_failed_trial_says_why(process: Command, tmp_path: Path) -> None:
     assert "trials to their end" in done.stdout
     alone = process("search", *words, "data.batch_size=9999,9998", "search.trials=1", "search.name=b")
     assert alone.returncode == 1
+
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+
+folder, *figures = sys.argv[1:]
+Path(folder).mkdir()
+print("run      " + folder, flush=True)
+for figure in figures:
+    with (Path(folder) / "metrics.jsonl").open("a") as stream:
+        stream.write('{"val/knn_top1": ' + figure + "}\\n")
+    time.sleep(0.5)
+"""
+
+
+def test_the_best_is_the_highest_and_what_stays_below_the_median_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = {"a": ["0.5", "0.6"], "b": ["0.6", "0.7"], "c": ["0.1", *["0.2"] * 20]}
+    axes = {"backbone": list(logged)}
+    asked = {"name": "x", "trials": 3, "figure": "val/knn_top1", "at_once": 1, "startup": 2, "seed": 0}
+    made = study.opened(asked, tmp_path, [], axes)
+    for value in logged:
+        made.enqueue_trial({"backbone": value})
+    real = subprocess.Popen
+
+    def popen(line: list[str], **options: Any) -> Any:
+        value = line[-1].removeprefix("backbone=")
+        return real([sys.executable, "-c", TRAINING, str(tmp_path / value), *logged[value]], **options)
+
+    monkeypatch.setattr(slots.subprocess, "Popen", popen)
+    monkeypatch.setattr(study, "POLL", 0.05)
+    study.Search(made, tmp_path, asked, [], axes).run()
+    assert [(trial.params["backbone"], trial.state.name, trial.value) for trial in made.trials] == [
+        ("a", "COMPLETE", 0.6),
+        ("b", "COMPLETE", 0.7),
+        ("c", "PRUNED", pytest.approx(0.15, abs=0.06)),
+    ]
+    said = capsys.readouterr().out
+    assert "trial 2: stopped at 0." in said
+    assert "2 trials to their end, 1 stopped before" in said
+    assert said.index("| 0.7000 | b |") < said.index("| 0.6000 | a |")
+    assert "best: python -m ssl_lab.train backbone=b" in said
+    assert made.best_trial.params == {"backbone": "b"}
 
 
 class Hopeless:
