@@ -122,6 +122,27 @@ def test_a_run_is_drawn_in_a_browser(tmp_path: Path) -> None:
 
 
 @in_a_browser
+def test_curves_stand_against_what_one_chooses(tmp_path: Path) -> None:
+    """Of 96 steps, ten to an epoch; 64 images each, a minute in all."""
+    folders = [fake(tmp_path / "runs", seed) for seed in (0, 1)]
+    page = tmp_path / "page.html"
+    page.write_text(runs_page(folders, page))
+    script = """
+      const axis = document.querySelector('select[aria-label="against"]'), found = {};
+      for (const one of axis.options) {
+        axis.value = one.value;
+        axis.dispatchEvent(new Event("change"));
+        const told = document.querySelectorAll('[data-key="curves"] text[text-anchor="middle"]');
+        found[one.text] = [...told].at(-1).textContent;
+      }
+    """
+    last = {name: float(text) for name, text in in_page(page, script, tmp_path).items()}
+    ends = {"steps": 95, "epochs": 10, "images seen": 95 * 64, "seconds": 60}
+    assert set(last) == set(ends)
+    assert all(0.7 * ends[name] <= last[name] <= ends[name] for name in ends), last
+
+
+@in_a_browser
 def test_a_run_fits_the_width_of_a_phone(tmp_path: Path) -> None:
     phone = tmp_path / "phone.html"  # in a frame: a browser's own window is not so narrow
     framed = html.escape(shown_run(tmp_path).read_text())
@@ -495,6 +516,25 @@ def test_a_run_that_is_being_written_says_so(tmp_path: Path) -> None:
     with run.lock():
         assert look(run.path).problem == "is running"
     assert look(run.path).problem == "has not finished"
+
+
+def test_a_failed_run_shows_its_last_message(command: Command, tmp_path: Path) -> None:
+    words = [*TINY, "health=default", "callbacks.health.floor=1000", "callbacks.health.patience=1", "paths.out=runs"]
+    failed = command("train", *words)
+    assert failed.returncode == 2, failed.stderr
+    run = find_run(tmp_path / "runs" / "train")
+    said = "ValueError: the features have collapsed: after epoch 1"
+    assert run.record["last_error"].startswith(said)
+    assert look(run.path).problem.startswith(said)
+    for written in (runs_page([run.path], tmp_path / "page.html"), run_page(run, [])):
+        assert said in html.unescape(written)
+
+
+def test_a_job_that_was_killed_shows_what_it_said_last(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0, status="running")
+    page = runs_page([run], tmp_path / "page.html", {str(run): "epoch 3/7", "seed=1": "error: seed=1"})
+    assert f"<td>{run}</td><td>has not finished; last: epoch 3/7</td>" in page
+    assert "<td>seed=1</td><td>error: seed=1</td>" in page
 
 
 def test_a_folder_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:

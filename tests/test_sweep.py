@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import TINY, Command
 
+from ssl_lab import recipes
 from ssl_lab.dashboard import HEALTH
 from ssl_lab.records import RunFolder, find_run
 from ssl_lab.slots import Commands, Slots, environment, report, slots_for
@@ -103,6 +104,13 @@ def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path)
     assert again.returncode == 0, again.stderr
     logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]
     assert all("is finished" in log.read_text() for log in logs)
+
+
+def test_wandb_is_offline_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert recipes.compose("train", ["data=digits"])[0]["loggers"]["wandb"]["mode"] == "offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert recipes.compose("train", ["data=digits"])[0]["loggers"]["wandb"]["mode"] == "online"
 
 
 def test_the_offline_wandb_runs_of_a_sweep_hold_what_is_promised(process: Command, tmp_path: Path) -> None:

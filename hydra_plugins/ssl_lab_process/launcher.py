@@ -65,7 +65,7 @@ class ProcessLauncher(Launcher):
 def compare(outcomes: Sequence[Any], to: Path) -> None:
     """Say which settings did best on validation, and write the page of the sweep, where there is a run to show."""
     folders = [outcome.folder for outcome in outcomes if outcome.folder]
-    failed = {outcome.name: outcome.last_line for outcome in outcomes if outcome.code and not outcome.folder}
+    failed = {str(outcome.folder or outcome.name): outcome.last_line for outcome in outcomes if outcome.code}
     if not folders:
         return
     from ssl_lab.pages import ranking, runs_page, write_pages

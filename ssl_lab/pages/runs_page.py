@@ -23,8 +23,8 @@ MOST = 12  # groups side by side, values in a line
 def runs_page(folders: Sequence[Path], to: Path, failed: Mapping[str, str] | None = None) -> str:
     """Groups of seeds in a table, curves, accuracy against cost, what differs, and what did not come to its end.
 
-    to: the file that the page will be, so that it can point to the pages of the runs. failed: jobs that ended before
-    they had a folder, by name, with what each said last.
+    to: the file that the page will be, so that it can point to the pages of the runs. failed: jobs that failed, by
+    their folder or, where they had none yet, by their name, with what each said last.
     """
     seen = once(map(look, folders))
     whole = [run for run in seen if run.group]
@@ -180,8 +180,14 @@ def values_of(key: str, configs: Sequence[Mapping[str, Any]]) -> str:
     return told + (f" and {len(counts) - MOST} more" if len(counts) > MOST else "")
 
 
+def told(run: Seen, failed: Mapping[str, str]) -> str:
+    """What is known of a run that is no whole one, and what its job said last, where that is more."""
+    last = failed.get(str(run.folder), "")
+    return run.problem if not last or run.problem in last or last in run.problem else f"{run.problem}; last: {last}"
+
+
 def problems(seen: Sequence[Seen], failed: Mapping[str, str]) -> str:
     """A row for each run that is no whole one, and for each job that never became one."""
-    known = {str(run.folder): run.problem for run in seen if run.problem} | dict(failed)
+    known = dict(failed) | {str(run.folder): told(run, failed) for run in seen if run.problem}
     rows = [[escape(name), escape(problem)] for name, problem in known.items()]
     return table(["folder, or job", "what is known"], rows) if rows else ""
