@@ -241,9 +241,8 @@ def costs(runs: list[dict[str, Any]]) -> Cells:
 
 
 def spread(found: Mapping[Any, float], of: int | None = None) -> str:
-    """What `over_seeds` writes, and of how many, if not of all `of`."""
-    fewer = f" (n = {len(found)})" if found and of not in (None, len(found)) else ""
-    return over_seeds(list(found.values())) + fewer
+    """What `over_seeds` writes of scores by seed."""
+    return over_seeds(list(found.values()), of)
 
 
 def interval(differences: list[float]) -> str:

@@ -9,9 +9,15 @@ def per_cent(value: float, deviation: float | None = None) -> str:
     return f"{100 * value:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
 
 
-def over_seeds(values: Sequence[float]) -> str:
-    """The mean of shares in per cent, and their standard deviation where there are several; nothing of none."""
-    return per_cent(mean(values), stdev(values) if len(values) > 1 else None) if values else ""
+def over_seeds(values: Sequence[float], of: int | None = None) -> str:
+    """The mean of shares in per cent, and their standard deviation where there are several; nothing of none.
+
+    of: how many there could be; where some are missing, their number follows.
+    """
+    if not values:
+        return ""
+    fewer = f" (n = {len(values)})" if of not in (None, len(values)) else ""
+    return per_cent(mean(values), stdev(values) if len(values) > 1 else None) + fewer
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:

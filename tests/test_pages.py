@@ -183,9 +183,12 @@ def test_many_runs_side_by_side(tmp_path: Path) -> None:
     fake(tmp_path, 1, "VICReg", status="running")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
+    for folder in folders[:2]:
+        add(folder, protocol="logistic")
     (folders[0] / "report.html").write_text("")
     text = runs_page(run_folders(str(tmp_path / "*")), tmp_path / "report.html")
-    assert "60.0 ± 10.0" in text
+    assert "60.0 ± 10.0</span>" in text  # of all three
+    assert "55.0 ± 7.1 (n = 2)</span>" in text
     assert "3 of 3" in text
     assert "has not finished" in text
     assert "damaged: JSONDecodeError" in text

@@ -87,7 +87,7 @@ def groups(
         name, own = names[group], members[group]
         finished = [run for run in own if run.finished]
         cells = [escape(name), f"{len(finished)} of {len(own)}"]
-        cells += [spread(found(finished, column)) for column in columns]
+        cells += [spread(found(finished, column), len(finished)) for column in columns]
         cells += [spent(key, [run.costs[key] for run in finished if key in run.costs]) for key in COSTS]
         rows.append([*cells, " ".join(link(run, to) for run in own)])
     head = ["runs", "finished", *map(str, columns)]
@@ -96,8 +96,8 @@ def groups(
     return note + find + table([*head, "views, M", "FLOPs", "time", "seeds"], rows, sortable=True) if rows else ""
 
 
-def spread(values: Sequence[float]) -> str:
-    return f'<span data-sort="{mean(values)}">{over_seeds(values)}</span>' if values else ""
+def spread(values: Sequence[float], of: int) -> str:
+    return f'<span data-sort="{mean(values)}">{over_seeds(values, of)}</span>' if values else ""
 
 
 def spent(key: str, values: Sequence[float]) -> str:
