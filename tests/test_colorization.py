@@ -80,6 +80,15 @@ def test_the_weights_of_colours_expect_one_and_favour_the_rare() -> None:
     assert torch.allclose(palette.rarity / palette.rarity.sum(), inverse / inverse.sum(), atol=1e-6)
 
 
+def test_a_pixel_weighs_what_its_nearest_bin_does() -> None:
+    palette = Palette()
+    ab = pixels.chroma(colours())
+    palette.fit(ab)
+    spread, weights = palette.encode(ab)
+    assert torch.equal(weights[:, 0], palette.rarity[spread.argmax(1)])
+    assert weights.std() > 0.1
+
+
 def test_the_annealed_mean_goes_from_the_mode_to_the_mean() -> None:
     logits = torch.randn(2, 261, 3, 3, generator=torch.Generator().manual_seed(0))
     mode, mean = Palette(temperature=1e-4), Palette(temperature=1.0)

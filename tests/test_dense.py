@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Command
+from conftest import TINY, Command
 from PIL import Image
 from torch import Tensor
 
@@ -59,6 +59,22 @@ def test_squared_error_counts_pixels_by_their_weights() -> None:
     expected = (outputs - values)[:, :, 1:3, 1:3].square().mean()
     assert squared_error(outputs, values, weights).item() == pytest.approx(expected.item(), rel=1e-12)
     assert torch.autograd.gradcheck(lambda o: squared_error(o, values, weights), outputs.clone().requires_grad_())
+
+
+def test_losses_of_pixels_do_not_depend_on_their_order() -> None:
+    outputs, values, weights = rand(2, 3, 4, 4), rand(2, 3, 4, 4, seed=1).softmax(1), rand(2, 1, 4, 4, seed=2)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    moved = [x.flatten(2)[:, :, order].view_as(x) for x in (outputs, values, weights)]
+    for loss in (soft_cross_entropy, squared_error):
+        assert loss(*moved).item() == pytest.approx(loss(outputs, values, weights).item(), rel=1e-12)
+    shifted = soft_cross_entropy(outputs + 3, values, weights)
+    assert shifted.item() == pytest.approx(soft_cross_entropy(outputs, values, weights).item(), rel=1e-10)
+    assert squared_error(outputs, outputs, weights) == 0
+    total = sum(
+        float(weights[n, 0, h, w] * (outputs[n, c, h, w] - values[n, c, h, w]) ** 2) / 96
+        for n in range(2) for c in range(3) for h in range(4) for w in range(4)
+    )  # fmt: skip
+    assert squared_error(outputs, values, weights).item() == pytest.approx(total, rel=1e-12)
 
 
 @pytest.mark.parametrize("regions", [1, 4])
@@ -131,6 +147,25 @@ def test_colorization_keeps_the_lightness_of_what_it_paints() -> None:
     gray, painted, original = method("colorization").preview(images).unbind(1)
     assert torch.allclose(pixels.lightness(painted), pixels.lightness(original), atol=1.0)
     assert torch.allclose(gray[:, 0], pixels.lightness(original)[:, 0] / 100)
+
+
+def test_colorizations_loss_counts_pixels_by_the_rarity_of_their_colours() -> None:
+    made = method("colorization")
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    made.prepare(images)
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+    loss = made.loss
+    made.loss = lambda answers, targets, weights: given.append((targets, weights)) or loss(answers, targets, weights)
+    made.step(images, Draws(0, 0, total=8))
+    ((targets, weights),) = given
+    assert torch.equal(weights[:, 0], made.palette.rarity[targets.argmax(1)])
+    assert weights.std() > 0.1
+
+
+def test_gray_images_are_refused_before_there_is_a_run(command: Command, tmp_path: Path) -> None:
+    refused = command("train", *TINY, "method=colorization", "data.store_size=8")
+    assert (refused.returncode, "gray" in refused.stderr) == (2, True), refused.stderr
+    assert not list((tmp_path / "outputs").rglob("run.json"))
 
 
 def test_gray_images_are_refused_with_the_way_on() -> None:

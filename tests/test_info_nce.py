@@ -100,6 +100,17 @@ def test_moco_v3_is_info_nce_whose_queue_is_the_other_keys() -> None:
     assert torch.autograd.gradcheck(lambda q: moco_v3(q, key, 0.4), (z,))
 
 
+def test_moco_v3_of_equal_rows_is_a_logarithm_and_knows_no_order_or_rotation() -> None:
+    same = unit(1, 6, 0).expand(5, 6)
+    assert moco_v3(same, same, 0.4).item() == pytest.approx(2 * 0.4 * math.log(5))
+    query, key = unit(5, 6, 0), unit(5, 6, 1)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    turn = torch.linalg.qr(unit(6, 6, 2))[0]
+    for again in (moco_v3(query[order], key[order], 0.4), moco_v3(query @ turn, key @ turn, 0.4)):
+        assert again.item() == pytest.approx(moco_v3(query, key, 0.4).item(), rel=1e-12)
+    assert moco_v3(7 * query, key, 0.4).item() == pytest.approx(moco_v3(query, key, 0.4).item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 def test_a_temperature_that_makes_no_sense_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):

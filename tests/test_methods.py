@@ -1,5 +1,6 @@
 """The method matrix: what every method must do, for every yaml in `conf/method`."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -90,7 +91,8 @@ def test_batch_norm_sees_the_views_together_or_one_at_a_time(name: str, apart: b
 
 
 TWO_VIEW = ["simclr", "barlow_twins", "vicreg", "emp_ssl"]
-TWO_VIEW_LOSSES = ["nt_xent", "barlow_twins", "vicreg", "emp_ssl"]
+OTHER_LOSSES = {"info_nce", "cross_entropy", "soft_cross_entropy", "squared_error"}
+TWO_VIEW_LOSSES = sorted(set(recipes.options()["loss"]) - OTHER_LOSSES)
 
 
 @pytest.mark.parametrize("backbone", recipes.options()["backbone"])
@@ -120,7 +122,7 @@ def test_every_two_view_method_takes_every_two_view_loss_and_projector(name: str
 
 
 @pytest.mark.parametrize("projector", recipes.options()["projector"])
-@pytest.mark.parametrize("loss", [*TWO_VIEW_LOSSES, "moco_v3"])
+@pytest.mark.parametrize("loss", TWO_VIEW_LOSSES)
 def test_moco_v3_takes_every_two_view_loss_and_projector(loss: str, projector: str) -> None:
     assert torch.isfinite(make("moco_v3", f"loss={loss}", f"projector={projector}").step(images(), draws()).loss)
 
@@ -136,6 +138,68 @@ def test_moco_takes_every_projector(projector: str) -> None:
 def test_the_task_says_whether_batch_norm_sees_whole_images(task: str, whole: bool) -> None:
     for method in ("rotation", "jigsaw"):
         assert make(method, f"task={task}", "data.store_size=64").whole_images is whole
+
+
+@pytest.mark.parametrize("task", ["inpainting", "inpainting_regions"])
+def test_batch_norm_sees_holes_and_whole_images_where_colours_are_asked(task: str) -> None:
+    assert not make("inpainting", f"task={task}").whole_images
+    assert make("colorization").whole_images
+
+
+@cache
+def option(group: str, name: str, size: int) -> dict[str, Any]:
+    """What an option of a group is for images of a size."""
+    words = [f"{group}={name}", f"data.store_size={size}", "method.views.count=2"]
+    return recipes.compose("train", words)[0]["method"][group]  # type: ignore[no-any-return]  # a plain dict
+
+
+@cache
+def composed(name: str, size: int) -> dict[str, Any]:
+    """A method for images of a size."""
+    return recipes.compose("train", [f"method={name}", *SMALL, f"data.store_size={size}"])[0]
+
+
+def checked(config: dict[str, Any], refusal: str | None, **parts: Any) -> None:
+    """A method takes these parts, or says why not."""
+    swapped = config | {"method": config["method"] | parts}
+    if refusal is None:
+        check_parts(swapped)
+    else:
+        with pytest.raises(ValueError, match=refusal):
+            check_parts(swapped)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_every_backbone_or_says_why_not(name: str) -> None:
+    behind = "lies behind its last stage" if name in ("colorization", "inpainting") else None
+    for backbone in recipes.options()["backbone"]:
+        refusal = behind if backbone == "resnet18_emp" else None
+        checked(composed(name, 64), refusal, backbone=option("backbone", backbone, 64))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_every_view_policy_or_says_why_not(name: str) -> None:
+    refusals = {("context", "simclr_cifar_4x20"): "need 30 px, and the images have 20"}
+    refusals |= {(task, "pad_flip"): r"pad=4 puts a black border" for task in ("context", "jigsaw")}
+    for views in recipes.options()["views"]:
+        policies = option("views", views, 32) | {"count": composed(name, 32)["method"]["views"]["count"]}
+        checked(composed(name, 32), refusals.get((name, views)), views=policies)
+
+
+def test_methods_are_what_their_papers_say() -> None:
+    def node(*words: str) -> dict[str, Any]:
+        return recipes.compose("train", list(words))[0]["method"]  # type: ignore[no-any-return]  # a plain dict
+
+    v1, v2 = node("method=moco_v1"), node("method=moco_v2")
+    assert (v1["projector"]["widths"], v2["projector"]["widths"]) == ([128], [None, 128])
+    assert (v1["loss"]["temperature"], v2["loss"]["temperature"]) == (0.07, 0.2)
+    assert v2["views"]["policies"]["each"]["blur"] == 0.5
+    barlow = node("method=barlow_twins")
+    assert barlow["loss"]["redundancy"] == 0.005
+    assert len(barlow["projector"]["widths"]) == 3
+    assert node("method=jigsaw", "task=jigsaw_3x3", "data.store_size=64")["task"]["permutations"] == 100
+    thousand = make("jigsaw", "task=jigsaw_3x3", "data.store_size=64", "method.task.permutations=1000")
+    assert thousand.step(images(2), draws(2)).logs["pretext_chance"] == pytest.approx(1e-3)
 
 
 DENSE_TASKS = ["colorization", "inpainting", "inpainting_regions"]

@@ -2,11 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY
+from conftest import TINY, Command
 from torch import Tensor, nn
 
 from ssl_lab import recipes
@@ -75,10 +76,45 @@ def test_a_symmetric_step_scores_no_key_among_its_own_negatives() -> None:
     assert int(method.queue.position) == 32
 
 
-def test_keys_and_teacher_get_no_gradient() -> None:
-    for method in (moco(), moco("moco_v3")):
-        method.step(images(), Draws(0, 0, 16)).loss.backward()
-        assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
+@pytest.mark.parametrize(("name", "pairs"), [("moco_v2", 1), ("moco_v2_symmetric", 2), ("moco_v3", 2)])
+def test_a_query_meets_the_teachers_key_of_the_other_view(name: str, pairs: int) -> None:
+    """Keys carry no gradient; the mean of a symmetric MoCo's two losses, the sum of MoCo v3's."""
+    method: Any = moco(name, *(["method.splits=1"] if name != "moco_v3" else []))
+    asked, queries, losses = [], [], []
+    loss, network = method.loss, getattr(method, "predictor", method.projector)
+
+    def recorded(query: Tensor, key: Tensor, *queue: Tensor) -> Tensor:
+        asked.append((query, key))
+        losses.append(loss(query, key, *queue))
+        return losses[-1]
+
+    network.register_forward_hook(lambda _module, _given, made: queries.append(made))
+    method.loss = recorded
+    views = [method.encoder.normalize(view) for view in method.views(images(), Draws(0, 0, 16))]
+    keys = [method.teacher(view) for view in views]
+    assert not torch.allclose(*keys)
+    step = method.step(images(), Draws(0, 0, 16))
+    assert len(asked) == pairs
+    for (query, key), own, other in zip(asked, queries, reversed(keys), strict=False):
+        assert query.requires_grad
+        assert torch.equal(query, own)
+        assert not key.requires_grad
+        assert torch.allclose(key, other, atol=1e-6)
+    both = torch.stack(losses).detach()
+    assert step.loss.item() == pytest.approx(float(both.sum() if name == "moco_v3" else both.mean()), rel=1e-6)
+    step.loss.backward()
+    assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
+
+
+def test_queries_are_made_of_the_first_view_first() -> None:
+    for name in ("moco_v2", "moco_v2_symmetric", "moco_v3"):
+        method: Any = moco(name, *(["method.splits=1"] if name != "moco_v3" else []))
+        seen: list[Tensor] = []
+        method.encoder.backbone.register_forward_pre_hook(lambda _module, given, seen=seen: seen.append(given[0]))
+        views = [method.encoder.normalize(view) for view in method.views(images(), Draws(0, 0, 16))]
+        method.step(images(), Draws(0, 0, 16))
+        assert all(torch.equal(own, view) for own, view in zip(seen, views, strict=False))
+        assert len(seen) == (1 if name == "moco_v2" else 2)
 
 
 def test_the_teacher_moves_its_parameters_and_keeps_its_own_buffers() -> None:
@@ -116,9 +152,22 @@ def test_the_teacher_moves_once_an_update(
     cached = f"paths.cache={cache}"
     pretrain(*recipes.compose("train", [*arguments, cached, f"trainer.accumulate_grad_batches={accumulate}"]))
     assert len(moves) == 20 // accumulate
-    assert moves == sorted(moves)
-    assert moves[0] == 0.99
-    assert moves[-1] == pytest.approx(1, abs=1e-3)
+    updates = len(moves)
+    expected = [1 - 0.01 * (1 + math.cos(math.pi * i / updates)) / 2 for i in range(updates)]
+    assert moves == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_a_run_has_to_be_told_is_printed(command: Command) -> None:
+    """Batch norm's parts, a queue longer than the data, and what accumulating does not do."""
+    words = [*TINY, "trainer.max_steps=1", "probe=none", "health=none", "trainer.accumulate_grad_batches=2"]
+    for method, told in (
+        ("moco_v2", ["batch norm in 8 parts", "set method.queue_size to 647 or less", "method.microbatch"]),
+        ("simclr", ["method.microbatch"]),
+    ):
+        done = command("train", *words, f"method={method}")
+        assert done.returncode == 0, done.stderr
+        notes = [line for line in done.stdout.splitlines() if line.startswith("note")]
+        assert all(any(part in note for note in notes) for part in told), done.stdout
 
 
 def test_mocos_momentum_stays_or_rises(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +175,11 @@ def test_mocos_momentum_stays_or_rises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Teacher, "move", lambda self, students, momentum: moves.append(momentum))
     moco("moco_v2").after_update()
     rising = moco("moco_v2", "+method.momentum_end=0.999")
-    for progress in (0.0, 0.5, 1.0):
+    for progress in (0.0, 0.25, 0.5, 1.0):
         monkeypatch.setattr(type(rising), "progress", progress)
         rising.after_update()
-    assert moves == pytest.approx([0.99, 0.99, 0.9945, 0.999])
+    quarter = 0.999 - 0.009 * (1 + math.sqrt(0.5)) / 2
+    assert moves == pytest.approx([0.99, 0.99, quarter, 0.9945, 0.999])
 
 
 def test_a_split_batch_norm_is_plain_batch_norm_of_each_part() -> None:

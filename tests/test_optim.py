@@ -8,6 +8,8 @@ import torch
 from timm.optim import Lars
 from torch import nn
 
+from ssl_lab import recipes
+from ssl_lab.build import build
 from ssl_lab.optim import OptimRecipe, parameter_groups
 
 
@@ -32,6 +34,18 @@ def test_what_is_not_exempt_decays_and_adapts_like_weights() -> None:
     assert all(group["always_adapt"] for group in optimizer.param_groups)
     with pytest.raises(ValueError, match=r"method\.optim\.exempt_lr=0\.1"):
         OptimRecipe(torch.optim.SGD, lr=1.0, exempt=False, exempt_lr=0.1)
+
+
+def test_barlow_twins_biases_and_norms_have_a_rate_of_their_own() -> None:
+    config = recipes.compose("train", ["method=barlow_twins", "backbone=convnet"])[0]["method"]["optim"]
+    optimizer, schedule = build(config).build(network(), batch_size=512, total_steps=40, steps_per_epoch=1)
+    groups = optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [1.5e-6, 0.0]
+    assert [group["lr"] for group in groups] == pytest.approx([0.04, 0.00096])  # a tenth, ten epochs of warm-up
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+    assert [group["lr"] for group in groups] == pytest.approx([0.4, 0.0096])
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -79,6 +79,8 @@ def test_a_gap_takes_every_place_and_stays_in_its_cell() -> None:
     positions = torch.arange(size * size).view(1, 1, size, size).expand(200, 3, -1, -1).float()
     batch = task(positions, draws(200))
     starts = batch.inputs[:, :, 0, 0, 0].long()
+    steps = size * torch.arange(4).view(4, 1) + torch.arange(4)
+    assert torch.equal(batch.inputs[:, :, 0].long(), starts[:, :, None, None] + steps)  # to the last pixel
     rows, columns = starts // size, starts % size
     cells = task.table[batch.targets]
     assert torch.equal(rows // 6 * 2 + columns // 6, cells)
@@ -104,7 +106,7 @@ def test_edges_solve_a_puzzle_without_a_gap_and_not_with_one() -> None:
         return float((torch.stack(breaks, 1).argmin(1) == batch.targets).float().mean())
 
     assert solved(0) > 0.99
-    assert solved(8) < 0.7
+    assert solved(8) < 0.25  # of 24 orders a twenty-fourth is chance
 
 
 def test_a_standardised_tile_says_nothing_of_its_light() -> None:
@@ -153,6 +155,8 @@ def test_a_neighbour_lies_where_the_target_says() -> None:
     positions = torch.arange(size * size).view(1, 1, size, size).expand(300, 3, -1, -1).float()
     batch = task(positions, draws(300))
     corner = batch.inputs[:, :, 0, 0, 0].round().long()
+    steps = size * torch.arange(3).view(3, 1) + torch.arange(3)
+    assert torch.equal(batch.inputs[:, :, 0].round().long(), corner[:, :, None, None] + steps)  # to the last pixel
     place = torch.stack([corner // size, corner % size], 2)
     expected = (torch.tensor(NEIGHBOURS)[batch.targets] - 1) * 4
     off = place[:, 1] - place[:, 0] - expected

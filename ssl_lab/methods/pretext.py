@@ -53,6 +53,11 @@ class Pretext(Method):
             check_sizes(self.encoder.backbone, [side_of(task, views.sizes[0])])
         self.task, self.loss, self.views = task, loss, views
         self.whole_images = getattr(task, "whole_images", True)
+        if not self.whole_images and views.policies[0].pad:
+            raise ValueError(
+                f"method.views: pad={views.policies[0].pad} puts a black border around the image, which tells where a "
+                "tile or a patch was cut; set pad to 0, or method.views to a policy without, such as views=shift_flip"
+            )
         self.head = head(task.num_inputs * self.encoder.num_features, task.num_outputs)
         self.views_per_image = task.inputs_per_image
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 class Upsampler(nn.Module):
     """From the last stage alone: doubled and convolved until a pixel of the map is one of the answer.
 
-    All that an answer needs has to pass the backbone's last map, which is what is kept.
+    All that an answer needs has to pass the backbone's last map, which is what is kept. The context encoder's layer
+    that joins all places of a channel is left out: a map of small images has few.
 
     stage_channels, stage_strides: of the backbone; stride: of the answers. All given by the method.
     width: channels after the first convolution; they halve with each doubling, down to 32.

@@ -21,7 +21,8 @@ class Context(nn.Module):
 
     patch: side in pixels. gap: pixels between neighbours. jitter: pixels that each patch moves by at most, either way.
     size: side that the patches are resized to, for backbones that halve often. chroma: what hides the lens' fringes.
-    The 3 x 3 grid lies anywhere in the image that it fits.
+    The 3 x 3 grid lies anywhere in the image that it fits. The paper also makes some patches smaller and larger
+    again, against pixelation; this does not.
     """
 
     num_inputs, num_outputs = 2, 8
