@@ -22,12 +22,23 @@ def make(*overrides: str) -> TwoView:
     return method
 
 
-@pytest.mark.parametrize("loss", ["nt_xent", "barlow_twins", "vicreg"])
+TWO_VIEW = [
+    ["loss=nt_xent"],
+    ["loss=barlow_twins"],
+    ["loss=vicreg"],
+    ["loss=moco_v3"],
+    ["views=simclr_cifar_4x20"],
+    ["method=vicreg"],  # one view after the other
+    ["method=emp_ssl", "method.views.count=4"],
+]
+
+
+@pytest.mark.parametrize("words", TWO_VIEW, ids=" ".join)
 @pytest.mark.parametrize("size", [1, 5, 6])
-def test_the_gradient_is_that_of_the_whole_batch_without_batch_norm(loss: str, size: int) -> None:
+def test_the_gradient_is_that_of_the_whole_batch_without_batch_norm(words: list[str], size: int) -> None:
     gradients, losses, features = [], [], []
     for part in ("null", str(size)):
-        method = make(f"loss={loss}", "projector=mlp2_plain", f"method.microbatch={part}").double()
+        method = make(*words, "projector=mlp2_plain", f"method.microbatch={part}").double()
         method.encoder.eval()  # its batch norm frozen
         step = method.step(IMAGES, Draws(0, 3, 12))
         step.loss.backward()

@@ -1,7 +1,10 @@
 """Sweeps: every job in a process of its own, whatever becomes of the others."""
 
 import json
+import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, Command
+from conftest import ROOT, TINY, Command
 
 from ssl_lab import recipes
 from ssl_lab.dashboard import HEALTH
@@ -43,6 +46,30 @@ def test_on_a_terminal_each_running_job_has_a_line(tmp_path: Path) -> None:
     first, second = str(slots.board()).splitlines()
     assert first.split() == ["a", "1:15", "epoch", "1/2", "·", "step", "3"]
     assert second.split() == ["b", "0:00"]
+
+
+def test_a_terminal_is_shown_the_running_jobs() -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from ssl_lab.slots import Slots
+
+slots = Slots(1, Path("."))
+with slots._live():
+    slots.shown = {"job a": (time.monotonic() - 75, Path("none"))}
+    time.sleep(2.5)
+"""
+    parent, child = pty.openpty()
+    running = subprocess.Popen([sys.executable, "-c", script], stdout=child, stderr=child, cwd=ROOT)
+    os.close(child)
+    said = b""
+    while select.select([parent], [], [], 60)[0]:
+        try:
+            said += os.read(parent, 4096)
+        except OSError:  # it has ended
+            break
+    assert running.wait(60) == 0
+    assert re.search(rb"job a.*1:1[67]", said), said
 
 
 def test_no_slots_are_refused(tmp_path: Path) -> None:

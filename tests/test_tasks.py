@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
+from ssl_lab.pixels import to_float
 from ssl_lab.tasks import Context, Jigsaw, Rotation, hamming_permutations
 from ssl_lab.tasks.chroma import CHROMA
 from ssl_lab.tasks.context import NEIGHBOURS
@@ -89,24 +91,32 @@ def test_a_gap_takes_every_place_and_stays_in_its_cell() -> None:
 
 def test_edges_solve_a_puzzle_without_a_gap_and_not_with_one() -> None:
     """A shortcut on purpose: where two tiles of a smooth picture meet, their edges continue each other."""
-    n, size = 200, 32
-    waves = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    smooth = torch.nn.functional.interpolate(waves, size, mode="bicubic", align_corners=True)
+    waves = torch.randn(200, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(waves, 32, mode="bicubic", align_corners=True)
+    assert solved_by_edges(Jigsaw(2, 24, gap=0, chroma="keep", standardise=False), smooth) > 0.99
+    assert solved_by_edges(Jigsaw(2, 24, gap=8, chroma="keep", standardise=False), smooth) < 0.25
 
-    def solved(gap: int) -> float:
-        """The share of puzzles whose order is told by the edges alone."""
-        task = Jigsaw(2, 24, gap=gap, chroma="keep", standardise=False)
-        batch = task(smooth, draws(n))
-        breaks = []
-        for order in task.table:
-            cells = batch.inputs[:, order.argsort()]  # as if this were the order that they were shuffled to
-            side = cells[:, [0, 2], :, :, -1] - cells[:, [1, 3], :, :, 0]
-            below = cells[:, [0, 1], :, -1] - cells[:, [2, 3], :, 0]
-            breaks.append(side.square().sum((1, 2, 3)) + below.square().sum((1, 2, 3)))
-        return float((torch.stack(breaks, 1).argmin(1) == batch.targets).float().mean())
 
-    assert solved(0) > 0.99
-    assert solved(8) < 0.25  # of 24 orders a twenty-fourth is chance
+def test_edges_solve_few_puzzles_of_photographs_as_the_task_is_by_default(cache: Path) -> None:
+    config, _ = recipes.compose("train", ["method=jigsaw", "data=photos", f"paths.cache={cache}"])
+    data = build(config["data"], seed=0)
+    data.open()
+    photographs = to_float(data.train.gather(torch.arange(0, len(data.train), len(data.train) // 200)[:200]))
+    assert solved_by_edges(Jigsaw(2, 24, gap=0, chroma="keep", standardise=False), photographs) > 0.7
+    assert solved_by_edges(build(config["method"]["task"]), photographs) < 0.3
+    assert solved_by_edges(build(config["method"]["task"] | {"chroma": "jitter"}), photographs) < 0.25
+
+
+def solved_by_edges(task: Jigsaw, pictures: Tensor) -> float:
+    """The share of puzzles of 2 x 2 tiles whose order is told by the edges alone; a twenty-fourth is chance."""
+    batch = task(pictures, draws(len(pictures)))
+    breaks = []
+    for order in task.table:
+        cells = batch.inputs[:, order.argsort()]  # as if this were the order that they were shuffled to
+        side = cells[:, [0, 2], :, :, -1] - cells[:, [1, 3], :, :, 0]
+        below = cells[:, [0, 1], :, -1] - cells[:, [2, 3], :, 0]
+        breaks.append(side.square().sum((1, 2, 3)) + below.square().sum((1, 2, 3)))
+    return float((torch.stack(breaks, 1).argmin(1) == batch.targets).float().mean())
 
 
 def test_a_standardised_tile_says_nothing_of_its_light() -> None:
