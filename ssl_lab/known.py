@@ -24,8 +24,12 @@ class Table(NamedTuple):
 
     def asks(self, line: Mapping[str, Any]) -> bool:
         """Whether a result is of the split and the settings of this table."""
+        return bool(line["split"] == self.split) and self.asks_of_some_split(line)
+
+    def asks_of_some_split(self, line: Mapping[str, Any]) -> bool:
+        """Whether a result is of the settings of this table."""
         protocol = line["protocol"]
-        return line["split"] == self.split and protocol in self.asked and alike(line["asked"], self.asked[protocol])
+        return protocol in self.asked and alike(line["asked"], self.asked[protocol])
 
     @property
     def beside_published(self) -> bool:

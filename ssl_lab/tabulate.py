@@ -11,7 +11,7 @@ import yaml
 from ssl_lab import recipes
 from ssl_lab.cells import Cells, against, beside, notes, published, ranks, rows
 from ssl_lab.config import ConfigError, check, near
-from ssl_lab.known import Job, Known, Table, about, lacking
+from ssl_lab.known import Job, Known, Table, about, lacking, lines_of
 from ssl_lab.pages import runs_page, table_page, write_pages
 from ssl_lab.records import asked_of, baseline_results, duration, read_ledger, same_run, summaries, write_ledger
 from ssl_lab.say import say
@@ -91,13 +91,20 @@ def remarks(table: Table, jobs: list[Job], known: Known) -> list[str]:
 
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
-    """Keep what is known of all seeds, those that were kept before among them: the table, and the lines behind it."""
+    """Keep what is known of all seeds, those that were kept before among them: a table of each split, and all lines."""
     runs = [run for job in jobs if (run := known.run(job, table)) is not None]
-    beside_them = [line for line in known.baselines if table.asks(line) and any(about(line, run) for run in runs)]
-    keys = ("name", "protocol", "data", "trained_by")
-    each = {json.dumps([line[key] for key in keys], sort_keys=True): line for line in beside_them}
-    lines = rows(table, jobs, known)
-    write(stem, lines, f"{text_of(table, lines, jobs, known)}\n")
+    asked = [line for line in known.baselines if table.asks_of_some_split(line)]
+    keys = ("name", "split", "protocol", "data", "trained_by")
+    each = {
+        json.dumps([line[key] for key in keys], sort_keys=True): line
+        for line in asked
+        if any(about(line, run) for run in runs)
+    }
+    for split in ("val", "test"):
+        one = table._replace(split=split)
+        if any(lines_of(run, one) for run in runs):
+            lines = rows(one, jobs, known)
+            write(stem.with_name(f"{stem.name}-{split}"), lines, f"{text_of(one, lines, jobs, known)}\n")
     write_ledger(stem.with_name(f"{stem.name}.jsonl"), [*runs, *({"baseline": line} for line in each.values())])
 
 

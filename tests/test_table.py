@@ -456,6 +456,15 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
     lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
     assert [set(line) == {"baseline"} for line in lines] == [False, True]
     assert str(tmp_path) not in (tmp_path / "kept" / "mine.jsonl").read_text()
+    val = (tmp_path / "kept" / "mine-val.md").read_text()
+    assert row in val
+    tested = process("table", "name=mine.yaml", "save=kept", "split=test")
+    assert "SimCLR, seed 0: done" in tested.stdout, tested.stderr
+    lines = read_ledger(tmp_path / "kept" / "mine.jsonl")
+    assert [line["baseline"]["split"] for line in lines if "baseline" in line] == ["val", "test"]
+    assert [line["split"] for line in lines[0]["results"]] == ["val", "test"]
+    assert (tmp_path / "kept" / "mine-val.md").read_text() == val
+    assert "test split" in (tmp_path / "kept" / "mine-test.md").read_text()
 
 
 @pytest.mark.slow
@@ -489,10 +498,13 @@ def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -
 
 @pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
 def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> None:
+    """And so is the Markdown beside the ledger."""
     spec, asked = read_spec(ledger.stem)
     kept = read_known(ledger)
     jobs = jobs_of(spec, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
         table = Table(spec, asked, split)
-        if split == "val" or any(table.asks(line) for run in kept.runs for line in run["results"]):
-            assert as_markdown(rows(table, jobs, kept)) in (ROOT / "README.md").read_text()
+        if any(table.asks(line) for run in kept.runs for line in run["results"]):
+            made = as_markdown(rows(table, jobs, kept))
+            assert made in ledger.with_name(f"{ledger.stem}-{split}.md").read_text()
+            assert made in (ROOT / "README.md").read_text()
