@@ -91,7 +91,7 @@ def test_batch_norm_sees_the_views_together_or_one_at_a_time(name: str, apart: b
 
 
 TWO_VIEW = ["simclr", "barlow_twins", "vicreg", "emp_ssl"]
-OTHER_LOSSES = {"info_nce", "cross_entropy", "soft_cross_entropy", "squared_error"}
+OTHER_LOSSES = {"info_nce", "info_nce_v1", "cross_entropy", "soft_cross_entropy", "squared_error"}
 TWO_VIEW_LOSSES = sorted(set(recipes.options()["loss"]) - OTHER_LOSSES)
 
 
