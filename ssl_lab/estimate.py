@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -13,11 +12,13 @@ from ssl_lab import hardware
 from ssl_lab.build import build
 from ssl_lab.data import ImageData
 from ssl_lab.draws import Draws
-from ssl_lab.hardware import Hardware
+from ssl_lab.hardware import Hardware, threads
 from ssl_lab.methods import Method, flops_per_image
 
-ROWS, STEPS = 32, 3  # images of a step, and how many are timed after one that warms up
-PIXELS = 8 * 256**2  # of a step on a CPU: a few large images keep it busy
+STEPS = 3  # timed after one that warms up
+# Images of a step, and their pixels: as few as keep a CPU busy; a GPU takes as long for few as for a batch.
+ROWS, ROWS_ELSEWHERE = {"cpu": 32}, 512
+PIXELS, PIXELS_ELSEWHERE = {"cpu": 8 * 256**2}, 64 * 224**2
 UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
 
 
@@ -30,24 +31,16 @@ def seconds(config: Mapping[str, Any], images: int | None, at_once: int = 1) -> 
     method: Method = build(config["method"], preprocessing=UNITS, seed=0)
     keys = ("accelerator", "precision", "memory_format")  # no devices: what shares a batch cannot be told from one
     picked = hardware.pick(**{key: config["trainer"][key] for key in keys})
-    side, rows = config["data"]["store_size"], min(ROWS, config["data"]["batch_size"])
-    if picked.accelerator == "cpu":
-        rows = min(rows, max(1, PIXELS // side**2))
+    side, kind = config["data"]["store_size"], picked.accelerator
+    rows = min(
+        config["data"]["batch_size"],
+        ROWS.get(kind, ROWS_ELSEWHERE),
+        max(1, PIXELS.get(kind, PIXELS_ELSEWHERE) // side**2),
+    )
     noise = torch.randint(0, 256, (max(rows, method.fewest_rows), 3, side, side), dtype=torch.uint8)
     with threads(max(1, (os.cpu_count() or 1) // at_once)):
         total = images_seen(config, method, noise, images)
         return None if total is None else total * step_seconds(picked, method, noise) / len(noise)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Within, torch computes on so many threads; their number is in the bits of what it computes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def images_seen(config: Mapping[str, Any], method: Method, noise: torch.Tensor, images: int | None) -> float | None:

@@ -1,5 +1,7 @@
 """What to train on: device, precision and memory format, picked where they are left to us."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -20,7 +22,7 @@ class Hardware(NamedTuple):
     @property
     def device(self) -> torch.device:
         """The device of this process when it is the only one."""
-        return torch.device({"cpu": "cpu", "gpu": "cuda", "mps": "mps"}[self.accelerator])
+        return torch.device({"cpu": "cpu", "gpu": "cuda:0", "mps": "mps"}[self.accelerator])  # Lightning wants a number
 
 
 def pick(
@@ -60,3 +62,14 @@ def fast_bfloat16(accelerator: str) -> bool:
     if accelerator == "gpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return accelerator == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within, torch computes on so many threads of the CPU; their number is in the bits of what it computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

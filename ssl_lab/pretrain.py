@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lab import distributed
 from ssl_lab.evaluation.knn import NEIGHBOURS
+from ssl_lab.hardware import threads
 from ssl_lab.methods import Method, flops_per_image
 from ssl_lab.nn import share_batch_norms
 from ssl_lab.records import (
@@ -85,7 +86,8 @@ def train(run: Run) -> None:
             folder.start(config, choices=run.choices, **facts, **provenance())
         trainer = make_trainer(run, max_steps)
         try:
-            trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            with few_threads(run.hardware.accelerator):
+                trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except Interrupted as interrupted:
             wandb.finish()
             say_once(f"{interrupted}: saved by step {trainer.global_step}; the same command goes on from there")
@@ -96,6 +98,11 @@ def train(run: Run) -> None:
             raise
         if run.place.first:
             finish(run, method, trainer, flops)
+
+
+def few_threads(accelerator: str) -> AbstractContextManager[None]:
+    """Beside a GPU the CPU only draws: little at a time, for which its threads would wait longer than it takes one."""
+    return nullcontext() if accelerator == "cpu" else threads(1)
 
 
 def affordable_steps(settings: dict[str, Any], flops_per_batch: float) -> int | None:

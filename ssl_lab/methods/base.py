@@ -4,13 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, cast
 
-import torch
 from jaxtyping import UInt8
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ssl_lab.distributed import rank, world_size
-from ssl_lab.draws import Draws, seed_from
+from ssl_lab.draws import Draws, seed_from, seed_layers
 from ssl_lab.nn import Encoder
 from ssl_lab.optim import OptimRecipe
 from ssl_lab.types import Batch, Step
@@ -57,7 +56,7 @@ class Method(LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         counter = self.trainer.fit_loop.epoch_loop.total_batch_idx  # batches seen; unlike global_step it counts all
-        torch.manual_seed(seed_from("layers", self.seed, counter, rank()))  # dropout; so a resumed run repeats it
+        seed_layers(seed_from("layers", self.seed, counter, rank()), self.device)  # so a resumed run repeats them
         n = len(batch.index)
         draws = Draws(self.seed, counter, total=n * world_size(), start=n * rank(), stop=n * (rank() + 1))
         step = self.step(batch.inputs, draws)

@@ -62,9 +62,8 @@ def turn_hue_(images: Images, factor: Factor) -> Images:
     hue.copysign_(green - blue)
     turn = 6 * column(factor, images)
     # Green lies two sixths and blue four before red; the other way round where the turn is negative, to keep |x| <= 7.
-    centres = torch.where(
-        turn < 0, turn.new_tensor([0, -4, -2]).view(3, 1, 1), turn.new_tensor([0, 2, 4]).view(3, 1, 1)
-    )
+    ahead = torch.arange(0, 6, 2, device=images.device).view(3, 1, 1)
+    centres = torch.where(turn < 0, ahead.remainder(-6), ahead)
     torch.add(hue.unsqueeze(1), turn - centres, out=images).abs_().sub_(3).abs_()
     torch.addcmul(smallest - chroma, chroma, images, out=images)
     return torch.clamp(images, smallest, largest, out=images)

@@ -34,6 +34,11 @@ class Drawn(NamedTuple):
         """The parameters of rows start:stop."""
         return Drawn._make(None if values is None else values[start:stop] for values in self)
 
+    @classmethod
+    def joined(cls, several: "list[Drawn]") -> "Drawn":
+        """The parameters of the rows of several views of one policy, one view after the other."""
+        return cls._make(None if values[0] is None else torch.cat(values) for values in zip(*several, strict=True))
+
 
 class Policy:
     """One recipe for views: crop, flip, colour jitter, greyscale, blur, solarise, in this order.
