@@ -5,6 +5,7 @@ import io
 import logging
 import tempfile
 import time
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -49,13 +50,13 @@ class Clock(Callback):
         return [(b - a) / BLOCK for a, b in zip(self.ends[WARM - 1 : -1], self.ends[WARM:], strict=True)]
 
 
-def measure(rounds: int = 3) -> list[Row]:
-    """Images a second of `train` over those of the bare loop, of every method at two widths."""
+def measure(rounds: int = 3) -> Iterator[Row]:
+    """Images a second of `train` over those of the bare loop, of every method at two widths, as they come in."""
     names = [name for name in recipes.options()["method"] if name != "emp_ssl"]  # SimCLR's loop, with 20 views
-    return [
-        *(row for name in names for row in compare(name, "resnet18", 8, rounds, ">= 0.95")),
-        *(row for name in names for row in compare(name, "resnet18_quarter", 12, rounds, ">= 0.90")),
-    ]
+    for name in names:
+        yield from compare(name, "resnet18", 8, rounds, ">= 0.95")
+    for name in names:
+        yield from compare(name, "resnet18_quarter", 12, rounds, ">= 0.90")
 
 
 def compare(name: str, backbone: str, blocks: int, rounds: int, target: str) -> list[Row]:

@@ -201,7 +201,7 @@ def score(kind: Kind, answers: Tensor, targets: Tensor, weights: Tensor) -> dict
     if kind == "distribution":
         classes, counts = targets.argmax(1).flatten(), weights.flatten()
         most = counts.new_zeros(targets.shape[1]).index_add_(0, classes, counts).max()
-        right = counts[answers.argmax(1).flatten() == classes].sum()
+        right = (counts * (answers.argmax(1).flatten() == classes)).sum()
         return {"pretext_top1": right / counts.sum(), "pretext_chance": most / counts.sum()}
     mean = (targets * weights).mean((0, 2, 3), keepdim=True)
     errors = [((values - targets).square() * weights).mean() for values in (answers, mean)]

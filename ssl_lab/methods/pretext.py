@@ -100,4 +100,5 @@ def side_of(task: Task, size: int) -> int:
 def per_source(features: Float[Tensor, "m d"], source: Tensor, n: int) -> Float[Tensor, "{n} d"]:
     """The mean of the features that came from each of n images."""
     total = features.new_zeros(n, features.shape[1]).index_add_(0, source, features)
-    return total / torch.bincount(source, minlength=n).clamp(min=1)[:, None].to(total)
+    count = features.new_zeros(n).index_add_(0, source, features.new_ones(len(source)))  # bincount makes a GPU wait
+    return total / count.clamp(min=1)[:, None]
