@@ -1,9 +1,11 @@
-"""Folders of pictures, for the tests of what reads them."""
+"""Pictures for tests: folders of them, and sets in memory."""
 
 from io import BytesIO
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ssl_lab.data import FolderSource, Stored, open_images
 
@@ -32,3 +34,24 @@ def counts(stored: Stored) -> dict[str, int]:
 
 CLASSES = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(3)]
 SPLITS = [f"{split}/{name}" for split in ("train", "val", "test") for name in CLASSES]
+
+
+class Images:
+    """A labelled set whose images are noise around the brightness of their class."""
+
+    def __init__(self, n: int, seed: int, classes: int = 3, size: int = 8):
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(n) % classes
+        noise = torch.randint(0, 160, (n, 3, size, size), generator=generator)
+        self.images = (noise + 40 * self.labels[:, None, None, None]).clamp(0, 255).to(torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self.images[index]
+
+    def subset(self, index: Tensor) -> "Images":
+        part = Images(3, 0)
+        part.labels, part.images = self.labels[index], self.images[index]
+        return part

@@ -134,6 +134,7 @@ def pretended_gpu() -> Iterator[list[str]]:
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch.autocast, "__init__", known))
+        stack.enter_context(patch.object(torch, "inference_mode", torch.no_grad))  # its tensors cannot be dressed
         watched = stack.enter_context(Watched())
         stack.enter_context(Constants())
         yield watched.waits

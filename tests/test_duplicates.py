@@ -1,7 +1,7 @@
 """Twins between training and test are found by features and confirmed by pixels."""
 
 import torch
-from test_protocols import Images
+from pictures import Images
 
 from ssl_lab.evaluation import RawPixels, Sets, Subject, duplicates
 

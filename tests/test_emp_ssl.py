@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_protocols import Images, subject
+from pictures import Images
+from test_protocols import subject
 
 from ssl_lab.evaluation import RawPixels, bag
 from ssl_lab.evaluation.bag import BagOfPatches

@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from pictures import Images
 from pretended_gpu import GPU, Pretended, pretended_gpu, send
 
 from ssl_lab import recipes
 from ssl_lab.build import build
 from ssl_lab.draws import Draws
+from ssl_lab.evaluation import Sets, Subject
 from ssl_lab.hardware import Hardware
+from ssl_lab.nn import ConvNet, Encoder
 from ssl_lab.views import views as module
 
 UNITS = {"mean": [0.5] * 3, "std": [0.25] * 3, "resize": None, "crop": None}
@@ -43,6 +47,33 @@ def test_a_step_stays_on_the_gpu_and_never_waits_for_it(name):
             torch.testing.assert_close(
                 other.grad.inner, one.grad, rtol=1e-2, atol=1e-3 * one.grad.abs().max().item() + 1e-9
             )
+
+
+SMALL = {
+    "epochs": 1,
+    "k": 5,
+    "draws": 1,
+    "rates": [0.03],
+    "amounts": [5],
+    "amount": 5,
+    "max_iterations": 5,
+    "min_steps": 0,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.options()["protocol"] if "segment" not in name])
+def test_a_protocol_brings_all_it_needs_to_the_gpu(name):
+    node = recipes.compose("evaluate", ["run=run", f"protocol={name}"])[0]["protocols"][name]
+    protocol = instantiate(node | {key: value for key, value in SMALL.items() if key in node}, _partial_=True)
+    train = Images(120, 0, size=16)
+    sets = Sets(train, train, Images(30, 1, size=16), Images(60, 2, size=16), ["a", "b", "c"])
+    torch.manual_seed(0)
+    encoder = Encoder(ConvNet())
+    with pretended_gpu():
+        send(encoder)
+        subject = Subject(encoder, sets, GPU, batch_size=32)
+        assert protocol(subject).figures
+        assert isinstance(subject.features(sets.test), Pretended)
 
 
 def test_the_pretended_gpu_refuses_the_processors_tensors_and_notes_what_waits():

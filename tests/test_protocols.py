@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pictures import Images
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor, nn
 
@@ -40,27 +41,6 @@ from ssl_lab.evaluation.subject import Few
 from ssl_lab.evaluation.subsets import subset
 from ssl_lab.evaluation.training import Recipe, groups
 from ssl_lab.nn import ConvNet, Encoder, LinearStages, ResNet, TimmBackbone, Widened
-
-
-class Images:
-    """A labelled set whose images are noise around the brightness of their class."""
-
-    def __init__(self, n: int, seed: int, classes: int = 3, size: int = 8):
-        generator = torch.Generator().manual_seed(seed)
-        self.labels = torch.arange(n) % classes
-        noise = torch.randint(0, 160, (n, 3, size, size), generator=generator)
-        self.images = (noise + 40 * self.labels[:, None, None, None]).clamp(0, 255).to(torch.uint8)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def gather(self, index: Tensor) -> Tensor:
-        return self.images[index]
-
-    def subset(self, index: Tensor) -> "Images":
-        part = Images(3, 0)
-        part.labels, part.images = self.labels[index], self.images[index]
-        return part
 
 
 def subject(encoder: nn.Module | None = None) -> Subject:

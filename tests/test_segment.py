@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_protocols import Images
+from pictures import Images
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
