@@ -1,7 +1,7 @@
 """Several random views of every image of a batch, made on the device the images are on."""
 
-from collections.abc import Iterator
 from itertools import groupby
+from operator import itemgetter
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,9 +14,8 @@ from ssl_lab.views.policy import Drawn, Policy
 # Bytes of float images made at a time: on a processor what stays near its caches, elsewhere what is cheap to hold.
 CHUNK = {"cpu": 4 * 2**20}
 CHUNK_ELSEWHERE = 256 * 2**20
-APART = {
-    "cpu"
-}  # makes view after view; a GPU, which waits more for each operation than in it, those of a policy at once
+# Where each view is made by itself; those of a policy go together where launching an operation takes longer than it.
+APART = {"cpu"}
 
 
 class Views:
@@ -92,15 +91,12 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def groups(policies: list[Policy], drawn: list[Drawn], images: Tensor) -> Iterator[tuple[Policy, list[Drawn]]]:
-    """Neighbouring views that are made at once, by their policy."""
+def groups(policies: list[Policy], drawn: list[Drawn], images: Tensor) -> list[tuple[Policy, list[Drawn]]]:
+    """What is made at once: neighbouring views of one policy, or each by itself."""
+    pairs = zip(policies, drawn, strict=True)
     if images.device.type in APART:
-        yield from ((policy, [each]) for policy, each in zip(policies, drawn, strict=True))
-    else:
-        pairs = zip(policies, drawn, strict=True)
-        yield from (
-            (policy, [each for _, each in several]) for policy, several in groupby(pairs, key=lambda pair: pair[0])
-        )
+        return [(policy, [each]) for policy, each in pairs]
+    return [(policy, [each for _, each in several]) for policy, several in groupby(pairs, key=itemgetter(0))]
 
 
 def made(policy: Policy, images: UInt8[Tensor, "n c h w"], drawn: list[Drawn]) -> tuple[Float[Tensor, "n c s s"], ...]:
