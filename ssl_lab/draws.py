@@ -16,7 +16,7 @@ def seed_from(*parts: int | str) -> int:
 def seed_layers(seed: int, device: torch.device) -> None:
     """Seed what layers draw from on a device, such as dropout.
 
-    torch.manual_seed seeds devices of every kind, and for each that is not there notes the call stack: 1.4 ms a step.
+    torch.manual_seed seeds devices of every kind, and for each that is not there notes the call stack: 0.3 ms a step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
