@@ -63,6 +63,13 @@ class Known(NamedTuple):
         found = [run for run in self.runs if same_run(run["config"], job.config)]
         return max(reversed(found), key=lambda run: len(lines_of(run, table)), default=None)
 
+    def of_each_split(self, job: Job, table: Table) -> list[dict[str, Any]]:
+        """The runs of a job that the tables of both splits show: two, where one was measured here and one there."""
+        splits = [table, *(table._replace(split=split) for split in ("val", "test"))]
+        found = [(self.run(job, one), one) for one in splits]
+        runs = [run for run, one in found if run is not None and (one is table or lines_of(run, one))]
+        return list({id(run): run for run in runs}.values())
+
     def baselines_of(self, job: Job, table: Table) -> list[str]:
         """Baselines measured already on this job's images, whether or not its own run has been made."""
         alike = (run["data"] for run in self.runs if same_images(run["config"], job.config))

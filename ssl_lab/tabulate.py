@@ -92,7 +92,7 @@ def remarks(table: Table, jobs: list[Job], known: Known) -> list[str]:
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
     """Keep what is known of all seeds, those that were kept before among them: a table of each split, and all lines."""
-    runs = [run for job in jobs if (run := known.run(job, table)) is not None]
+    runs = [run for job in jobs for run in known.of_each_split(job, table)]
     asked = [line for line in known.baselines if table.asks_of_some_split(line)]
     keys = ("name", "split", "protocol", "data", "trained_by")
     each = {

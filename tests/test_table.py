@@ -21,7 +21,7 @@ from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
 from ssl_lab.sheet import as_latex, as_markdown, write
-from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec
+from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec, save
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -91,6 +91,20 @@ def test_baselines_that_stand_beside_a_run_of_the_same_images_are_not_measured_a
 
 def test_spread_and_interval_of_nothing_are_empty() -> None:
     assert (spread({}), interval([]), interval([0.1])) == ("", "", "+10.0")
+
+
+def test_runs_of_another_machine_that_were_measured_on_test_leave_those_of_validation_kept(tmp_path: Path) -> None:
+    """As `train=false save=…` of their folder does, with the ledger beside it."""
+    found = known({("SimCLR", 0): 0.6, ("SimCLR", 1): 0.7}, {0: 0.3, 1: 0.4})
+    twin = found.runs[0] | {"results": [line | {"split": "test"} for line in found.runs[0]["results"]], "seconds": 5.0}
+    jobs = jobs_of(spec(rows={"SimCLR": {"train": ["method=simclr"]}}), [0, 1])
+    for split in ("val", "test"):
+        save(table(split), jobs, Known([*found.runs, twin], found.baselines), tmp_path / "mine")
+        kept = read_known(tmp_path / "mine.jsonl").runs
+        seconds = {(run["config"]["seed"], line["split"]): run["seconds"] for run in kept for line in run["results"]}
+        assert seconds == {(0, "val"): 60.0, (1, "val"): 60.0, (0, "test"): 5.0}
+        assert "| SimCLR | 65.0 ± 7.1 |" in (tmp_path / "mine-val.md").read_text()
+        assert "| SimCLR | 60.0 " in (tmp_path / "mine-test.md").read_text()
 
 
 def given(**rows: Any) -> Table:
