@@ -44,9 +44,8 @@ def test_a_step_stays_on_the_gpu_and_never_waits_for_it(name):
     for one, other in zip(here.parameters(), moved.parameters(), strict=True):
         assert (one.grad is None) == (other.grad is None)
         if one.grad is not None:
-            torch.testing.assert_close(
-                other.grad.inner, one.grad, rtol=1e-2, atol=1e-3 * one.grad.abs().max().item() + 1e-9
-            )
+            # Parts of a batch laid side by side round otherwise, and a unit near zero then turns on or off.
+            assert (other.grad.inner - one.grad).norm() <= 0.03 * one.grad.norm()
 
 
 SMALL = {

@@ -200,6 +200,29 @@ def test_a_split_batch_norm_is_plain_batch_norm_of_each_part() -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 4, 5)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_parts_of_a_split_batch_norm_laid_side_by_side_are_those_taken_in_turn(
+    shape: tuple[int, ...], affine: bool
+) -> None:
+    """On a GPU they are laid side by side; the channels stay last where they were."""
+    norm = SplitBatchNorm(3, splits=2, affine=affine).double()
+    if affine:
+        nn.init.normal_(norm.weight)
+    given = torch.randn(shape, dtype=torch.float64) + torch.arange(8).view(8, *[1] * (len(shape) - 1))
+    if len(shape) == 4:
+        given = given.to(memory_format=torch.channels_last)
+    toward, found = torch.randn(shape, dtype=torch.float64), []
+    for way in (norm.in_turn, norm.side_by_side):
+        inputs = given.clone().requires_grad_()
+        normalised, means, variances = way(inputs, 2)
+        assert len(shape) == 2 or normalised.is_contiguous(memory_format=torch.channels_last)
+        gradients = torch.autograd.grad((normalised * toward).sum(), [inputs, *norm.parameters()])
+        found.append([normalised, means, variances, *gradients])
+    torch.testing.assert_close(*found)
+    assert not torch.equal(found[0][1][0], found[0][1][1])
+
+
 def test_splitting_keeps_parameters_and_their_names() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(3)))
     names = list(network.state_dict())

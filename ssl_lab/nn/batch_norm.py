@@ -10,6 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssl_lab.distributed import total, world_size
 
+# Normalised, with the means and the variances of each part.
+_Parts = tuple[Float[Tensor, "n channels *hw"], Float[Tensor, "p c"], Float[Tensor, "p c"]]
+
 
 class _Elsewhere(_BatchNorm):
     """A batch norm that takes another's place, with what that did after it (timm's hold the activation)."""
@@ -58,16 +61,37 @@ class SplitBatchNorm(_Elsewhere):
                 f"method.splits={self.splits}: a batch of {len(input)} does not divide into {here} parts; "
                 f"set data.batch_size to a multiple of {here * world_size()}"
             )
-        parts = [self._normalise_part(part) for part in input.chunk(here)]
-        means, variances = (torch.stack(same).mean(0) for same in zip(*(found for _, found in parts), strict=True))
-        self.follow(total(means) / world_size(), total(variances) / world_size())
-        return torch.cat([normalised for normalised, _ in parts])
+        way = self.in_turn if input.device.type == "cpu" else self.side_by_side
+        normalised, means, variances = way(input, here)
+        self.follow(total(means.mean(0)) / world_size(), total(variances.mean(0)) / world_size())
+        return normalised
 
-    def _normalise_part(self, part: Float[Tensor, "n c *hw"]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The part by its own statistics, and these: what a running average of momentum 1 is left with."""
-        mean, variance = (torch.zeros_like(kept) for kept in (self.running_mean, self.running_var) if kept is not None)
-        normalised = F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-        return normalised, (mean, variance)
+    def in_turn(self, input: Float[Tensor, "n c *hw"], parts: int) -> _Parts:
+        """Each part by itself: the fastest where launching an operation costs nothing."""
+        found = zip(*(self._by_own(part, 1) for part in input.chunk(parts)), strict=True)
+        normalised, means, variances = (torch.cat(same) for same in found)
+        return normalised, means, variances
+
+    def side_by_side(self, input: Float[Tensor, "n c *hw"], parts: int) -> _Parts:
+        """The same in one pass, the parts laid beside each other as channels of a smaller batch."""
+        beside = input.movedim(1, -1).unflatten(0, (parts, -1)).movedim(0, -2).flatten(-2)  # (n / parts, *hw, parts c)
+        normalised, means, variances = self._by_own(beside.movedim(-1, 1), parts)
+        apart = normalised.movedim(1, -1).unflatten(-1, (parts, -1)).movedim(-2, 0).flatten(0, 1)  # (n, *hw, c)
+        return apart.movedim(-1, 1), means, variances
+
+    def _by_own(self, input: Float[Tensor, "n channels *hw"], parts: int) -> _Parts:
+        """By the input's own statistics, and these: what running averages of momentum 1 are left with.
+
+        parts: how often the channels stand beside each other.
+        """
+        mean, variance = (
+            kept.new_zeros(parts * self.num_features)
+            for kept in (self.running_mean, self.running_var)
+            if kept is not None
+        )
+        scale, shift = (None if each is None else each.repeat(parts) for each in (self.weight, self.bias))
+        normalised = F.batch_norm(input, mean, variance, scale, shift, True, 1.0, self.eps)
+        return normalised, mean.unflatten(0, (parts, -1)), variance.unflatten(0, (parts, -1))
 
 
 class SharedBatchNorm(_Elsewhere):
