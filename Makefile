@@ -69,7 +69,7 @@ bench: $(STAMP) ## measure what the README promises about speed, as ratios in on
 	$(BIN)/python -m benchmarks
 
 .PHONY: table-cifar10-cpu
-table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 33 runs, 9 to 36 minutes each on one thread, and evaluation
+table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 36 runs, 9 to 36 minutes each on one thread, and evaluation
 	$(BIN)/python -m ssl_lab.table name=cifar10-cpu $(WORDS)
 
 .PHONY: table-cifar10-short
