@@ -10,6 +10,7 @@ from scipy.stats import t as student
 from ssl_lab.figures import over_seeds
 from ssl_lab.known import Job, Known, Table, lines_of
 from ssl_lab.records import duration
+from ssl_lab.spec import beside, published
 
 Cells = dict[str, str]  # of a row, by column
 NOT_YET = ("not yet run here", "not yet measured")  # without runs; without figures of theirs
@@ -115,12 +116,6 @@ def supervised(found: Found) -> dict[int | None, float]:
     return next((scores["finetune"] for scores in found.random.values() if "finetune" in scores), {})
 
 
-def beside(spec: Mapping[str, Any]) -> list[str]:
-    """Protocols that some of the rows are measured under as well."""
-    also = [protocol for row in spec["rows"].values() for protocol in row.get("also") or []]
-    return list(dict.fromkeys([*also, *(["finetune"] if spec.get("supervised") else [])]))
-
-
 def figure(line: Mapping[str, Any]) -> float:
     """The figure that stands for a protocol in a table."""
     return float(line["figures"][headline(line)])
@@ -134,11 +129,6 @@ def headline(line: Mapping[str, Any]) -> str:
 def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float]:
     """The differences at the seeds that both have."""
     return [score - theirs[seed] for seed, score in ours.items() if seed in theirs]
-
-
-def published(spec: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """What was printed elsewhere, by row and protocol."""
-    return {name: row["published"] for name, row in spec["rows"].items() if row.get("published")}
 
 
 def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float], same_split: bool) -> Cells:

@@ -9,7 +9,7 @@ from conftest import Command
 
 from ssl_lab import recipes
 from ssl_lab.records import RunFolder, read_results
-from ssl_lab.tabulate import read_spec
+from ssl_lab.spec import read_spec
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
 from ssl_lab.sheet import as_latex, as_markdown, write
-from ssl_lab.tabulate import collect, combinations, jobs_of, protocols_of, read_known, read_spec, save
+from ssl_lab.spec import combinations, jobs_of, protocols_of, read_spec
+from ssl_lab.tabulate import collect, read_known, save
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
