@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -173,12 +174,16 @@ class Slots(Processes):
         self._tell(f"  {job.name}: started")
         self.shown[job.name] = (began, log)
         with log.open("wb") as stream:
-            for command, *words in job.all_lines(log):
-                with self.started(slot, command, words, stream) as process:
-                    ended = 128 + self.asked if process is None else process.wait()
-                code = 128 - ended if ended < 0 else ended
-                if code:
-                    break
+            try:
+                for command, *words in job.all_lines(log):
+                    with self.started(slot, command, words, stream) as process:
+                        ended = 128 + self.asked if process is None else process.wait()
+                    code = 128 - ended if ended < 0 else ended
+                    if code:
+                        break
+            except Exception:  # what follows a line could not be told: the other jobs go on
+                stream.write(traceback.format_exc().encode())
+                code = 1
         outcome = Outcome(job.name, code, log, time.monotonic() - began)
         self._failed = self._failed or bool(code)
         self.shown.pop(job.name)
@@ -221,8 +226,8 @@ def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:
 
 def slots_for(devices: int | str) -> int:
     """Jobs at a time where each takes so many devices: as the GPUs allow; without GPUs two, for two cores and more."""
-    each = devices if isinstance(devices, int) else len(_gpus()) or 1
-    return max(1, (len(_gpus()) or min(2, os.cpu_count() or 1)) // each)
+    each = devices if isinstance(devices, int) else len(gpus()) or 1
+    return max(1, (len(gpus()) or min(2, os.cpu_count() or 1)) // each)
 
 
 def environment(slot: int, count: int) -> dict[str, str]:
@@ -231,15 +236,15 @@ def environment(slot: int, count: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ranks)}
     kept[MARK] = str(os.getpid())
     kept.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = _gpus() if named is None else [device for device in named.split(",") if device]
-    if devices and count > 1:
+    if (devices := gpus()) and count > 1:
         share = max(1, len(devices) // count)
         first = slot * share % len(devices)  # more slots than GPUs: some share one
         kept["CUDA_VISIBLE_DEVICES"] = ",".join(devices[first : first + share])
     return kept
 
 
-def _gpus() -> list[str]:
-    """The NVIDIA GPUs of this machine by number, found without torch."""
+def gpus() -> list[str]:
+    """The NVIDIA GPUs that are ours, by number, found without torch."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [device for device in named.split(",") if device]
     return [name.name.removeprefix("nvidia") for name in sorted(Path("/dev").glob("nvidia[0-9]*"))]

@@ -38,6 +38,18 @@ def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
     assert "failed (2)  bad/one: error: sed" in capsys.readouterr().out
 
 
+def test_a_job_whose_next_line_cannot_be_told_fails_alone(tmp_path: Path) -> None:
+    def broken() -> Iterator[list[str]]:
+        yield HELP
+        raise KeyError("supervised")
+
+    slots = Slots(1, tmp_path)
+    outcomes = slots.run([Commands("broken", broken()), Commands("good", [HELP])])
+    assert [outcome.code for outcome in outcomes] == [1, 0]
+    assert outcomes[0].last_line == "KeyError: 'supervised'"
+    assert not slots.shown
+
+
 def test_on_a_terminal_each_running_job_has_a_line(tmp_path: Path) -> None:
     slots = Slots(1, tmp_path)
     assert str(slots.board()) == ""
@@ -105,13 +117,14 @@ def test_a_slot_has_its_share_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> No
     assert [kept["CUDA_VISIBLE_DEVICES"] for kept in found] == ["4,5", "6,7"]
     assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & set(found[0])
     assert int(found[0]["OMP_NUM_THREADS"]) >= 1
-    assert slots_for(1) >= 1
+    assert [slots_for(devices) for devices in (1, 2, 8, "auto")] == [4, 2, 1, 1]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # one device for two slots: they share it
     assert environment(1, 2)["CUDA_VISIBLE_DEVICES"] == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     assert [environment(slot, 4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == ["4", "5", "4", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none, whatever there is
     assert environment(0, 2)["CUDA_VISIBLE_DEVICES"] == ""
+    assert slots_for(1) == slots_for("auto") == min(2, os.cpu_count() or 1)
 
 
 def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path) -> None:
