@@ -14,6 +14,7 @@ from ssl_lab.spec import beside, published
 
 Cells = dict[str, str]  # of a row, by column
 NOT_YET = ("not yet run here", "not yet measured")  # without runs; without figures of theirs
+SCRATCH = "supervised from scratch"
 
 
 Scores = dict[str, dict[int | None, float]]  # from 0 to 1, by protocol and seed; None where nothing is random
@@ -75,7 +76,7 @@ def baseline_rows(base: str, table: Table, found: Found) -> list[Cells]:
 def supervised_row(found: Found) -> Cells:
     """What all weights learn from all labels, from random ones on."""
     scratch = supervised(found)
-    cells = {"method": "supervised from scratch", "finetune %": spread(scratch)}
+    cells = {"method": SCRATCH, "finetune %": spread(scratch)}
     return cells | ({"seeds": str(len(scratch))} if scratch else {})
 
 
@@ -139,69 +140,6 @@ def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any
     marks = ("" if alike else "†") + ("?" if given.get("verified") is False else "")
     own = f"{100 * mean(scored.values()) - given['value']:+.1f}" if scored and alike else ""
     return {f"{protocol} published": f"{given['value']:g}{marks}", f"{protocol} difference": own}
-
-
-def notes(table: Table) -> list[str]:
-    """Where the published figures stand, and what was trained and measured in another way than here."""
-    told: dict[str, list[str]] = {}
-    for row, given in published(table.spec).items():
-        for protocol, one in given.items():
-            how = f"; † measured as: {one['measured']}" if one.get("measured") else ""
-            doubt = "; ? not verified" if one.get("verified") is False else ""
-            told.setdefault(f"{one['source']}{how}{doubt}", []).append(f"{row} ({protocol})")
-    lines = [f"{', '.join(names)}: {source}" for source, names in told.items()]
-    unlike = {what: ["all rows"] for what in table.spec.get("unlike") or []}
-    for row, given in table.spec["rows"].items():
-        if given.get("unlike"):
-            unlike.setdefault(given["unlike"], []).append(row)
-    lines += [f"Unlike what is published, {', '.join(names)}: {what}" for what, names in unlike.items()]
-    comparable = any(not one.get("measured") for given in published(table.spec).values() for one in given.values())
-    if comparable and not table.beside_published:
-        there = table.published_split
-        lines.append(f"† published figures are of the {there} split, these of {table.split}: split={there} compares")
-    return lines
-
-
-def ranks(table: Table, jobs: list[Job], known: Known) -> list[str]:
-    """The rows of each protocol from best to worst; > where the next is worse beyond doubt, ≈ where it is not.
-
-    Beyond doubt: the 95 % interval of the paired difference over seeds excludes zero. It need not for a row between two
-    that it tells apart, so each row is held to all below it. Rows of less than three seeds are left out.
-    """
-    told, found = [], find(table, jobs, known)
-    for protocol in table.spec["protocols"]:
-        own = {name: by[protocol] for name, by in found.rows.items() if len(by.get(protocol, {})) >= 3}
-        order = sorted(own, key=lambda name: -mean(own[name].values()))
-        if len(order) < 2:
-            continue
-        line, further = order[0], []
-        for place, better in enumerate(order[:-1], start=1):
-            worse = [name for name in order[place:] if differ(paired(own[better], own[name]))]
-            line += f" {'>' if order[place] in worse else '≈'} {order[place]}"
-            if beyond := [name for name in worse if name != order[place]]:
-                tail = len(beyond) > 2 and beyond == order[-len(beyond) :]
-                further.append(f"{better} > {f'{beyond[0]} and all below' if tail else ', '.join(beyond)}")
-        told.append("; also ".join([f"{protocol}: {line}", *further]))
-    return told
-
-
-def against(table: Table, jobs: list[Job], ours: Known, kept: Known) -> tuple[list[str], int]:
-    """Each figure made here beside the one that was kept, and how many lie outside that one's interval over images."""
-    told, outside = [], 0
-    for job in jobs:
-        runs = [known.run(job, table) for known in (ours, kept)]
-        here, there = (lines_of(run, table) if run else {} for run in runs)
-        for protocol, again in [kind for kind in here if kind in there]:
-            made, was = figure(here[protocol, again]), there[protocol, again]
-            low, high = (was["figures"].get(f"{headline(was)}_{end}") for end in ("low", "high"))
-            what = f"{protocol}, recalibrated" if again else protocol
-            line = f"{job.row}, seed {job.seed}, {what}: {100 * made:.1f} here, {100 * figure(was):.1f} kept"
-            if low is not None and high is not None:
-                inside = low <= made <= high
-                line += f", {'in' if inside else 'OUTSIDE'} {100 * low:.1f} to {100 * high:.1f}"
-                outside += not inside
-            told.append(line)
-    return told, outside
 
 
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {

@@ -65,9 +65,9 @@ class Known(NamedTuple):
 
     def of_each_split(self, job: Job, table: Table) -> list[dict[str, Any]]:
         """The runs of a job that the tables of both splits show: two, where one was measured here and one there."""
-        splits = [table, *(table._replace(split=split) for split in ("val", "test"))]
+        splits = [table._replace(split=split) for split in ("val", "test")]
         found = [(self.run(job, one), one) for one in splits]
-        runs = [run for run, one in found if run is not None and (one is table or lines_of(run, one))]
+        runs = [run for run, one in found if run is not None and (one == table or lines_of(run, one))]
         return list({id(run): run for run in runs}.values())
 
     def baselines_of(self, job: Job, table: Table) -> list[str]:

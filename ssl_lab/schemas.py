@@ -79,7 +79,7 @@ class Table:
     seeds: list[int] | None
     rows: list[str] | None
     words: list[str]
-    at_once: Count
+    at_once: Count | None
     plan: bool
     train: bool
     anew: bool

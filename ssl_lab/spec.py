@@ -99,9 +99,14 @@ def jobs_of(
 
 
 def protocols_of(row: str, spec: Mapping[str, Any]) -> list[str]:
-    """What its runs are measured under: fine-tuning of the file's first row stands beside what is supervised."""
-    tuned = spec.get("supervised") and row == (spec.get("first") or next(iter(spec["rows"])))
-    return [*spec["protocols"], *(spec["rows"][row].get("also") or []), *(["finetune"] if tuned else [])]
+    """What its runs are measured under."""
+    tuned = ["finetune"] if beside_supervised(row, spec) else []
+    return list(dict.fromkeys([*spec["protocols"], *(spec["rows"][row].get("also") or []), *tuned]))
+
+
+def beside_supervised(row: str, spec: Mapping[str, Any]) -> bool:
+    """Whether it is fine-tuned as what is supervised is: the file's first row."""
+    return bool(spec.get("supervised")) and row == (spec.get("first") or next(iter(spec["rows"])))
 
 
 def beside(spec: Mapping[str, Any]) -> list[str]:

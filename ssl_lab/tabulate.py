@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import recipes
-from ssl_lab.cells import Cells, against, notes, ranks, rows
+from ssl_lab.cells import Cells, rows
 from ssl_lab.known import Job, Known, Table, about, lacking, lines_of
 from ssl_lab.pages import runs_page, table_page, write_pages
 from ssl_lab.records import baseline_results, duration, read_ledger, same_run, summaries, write_ledger
+from ssl_lab.remarks import against, remarks
 from ssl_lab.say import say
 from ssl_lab.sheet import as_markdown, write
-from ssl_lab.slots import Commands, Slots, folder_named, report
-from ssl_lab.spec import jobs_of, protocols_of, read_spec
+from ssl_lab.slots import Commands, Slots, folder_named, gpus, report, slots_for
+from ssl_lab.spec import beside_supervised, jobs_of, protocols_of, read_spec
 
 
 def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
@@ -22,16 +23,17 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
     folder: of the user's own options, which rows may name.
     """
     out, name = Path(config["paths"]["out"]), Path(config["name"]).stem
-    slots = Slots(config["at_once"], out / "tables" / name)  # refuses what cannot be before anything is done
     kept = read_known(recipes.conf().parent / "docs" / "results" / f"{name}.jsonl")
     table = Table(*read_spec(config["name"], config["rows"], folder), config["split"])
     jobs = jobs_of(table.spec, config["seeds"] or table.spec["seeds"], folder, config["words"])
+    at_once = config["at_once"] or min((slots_for(job.config["trainer"]["devices"]) for job in jobs), default=1)
+    slots = Slots(at_once, out / "tables" / name)
     elsewhere = Known([], []) if config["anew"] else kept
     here, known = collect(out, elsewhere, jobs)
     missing = [job for job in jobs if wanting(job, known, table)]
     say(f"{table.spec['title']}: {len(jobs)} runs, {len(missing)} of them to make or to measure")
     if config["plan"]:
-        plan(missing, Known(list(here.values()), []), table, config["at_once"])
+        plan(missing, Known(list(here.values()), []), table, at_once)
         return
     code = 0
     if config["train"] and missing:
@@ -72,18 +74,6 @@ def text_of(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> 
     return "\n\n".join(
         [f"{table.spec['title']}; {table.split} split", as_markdown(lines), *remarks(table, jobs, known)]
     )
-
-
-def remarks(table: Table, jobs: list[Job], known: Known) -> list[str]:
-    """How the rows were measured, which differ, where published figures come from."""
-    parts = []
-    for protocol, asked in table.asked.items():
-        parts.append(f"- {protocol}: {', '.join(f'{key} {value}' for key, value in asked.items())}")
-    if ranked := ranks(table, jobs, known):
-        differ = "> where the next row is worse by the 95 % interval of the paired difference over seeds"
-        further = '≈ where that is not told apart; "also" names rows further down that are worse by it'
-        parts += [f"From best to worst; {differ}, {further}:", *ranked]
-    return [*parts, *notes(table)]
 
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
@@ -151,7 +141,8 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         total, unknown = total + (took or 0.0), unknown + (took is None)
         say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
     if total:
-        say(f"about {duration(total / at_once)} of training, {at_once} at a time; evaluation comes on top")
+        apart = min(at_once, len(gpus()) or at_once)  # each was timed with a GPU to itself
+        say(f"about {duration(total / apart)} of training, {at_once} at a time; evaluation comes on top")
         if any(job.config["trainer"]["devices"] != 1 for job in jobs):
             say("estimated for a single device, where the runs share their batches among several")
     if unknown:
@@ -162,26 +153,29 @@ def make(
     jobs: list[Job], table: Table, known: Known, config: Mapping[str, Any], slots: Slots, folder: Path | None
 ) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
-    spec = table.spec
     places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
     own = [] if folder is None else [f"--config-dir={folder}"]
-    asked = [f"protocol=[{','.join(spec['protocols'])}]", *(spec.get("evaluation") or [])]
 
-    def evaluations(job: Job) -> Callable[[Path], Iterator[list[str]]]:
-        def each(log: Path) -> Iterator[list[str]]:
-            run = ["evaluate", *own, f"run={folder_named(log)}", f"split={table.split}", *places]
-            there = known.baselines_of(job, table)
-            missing = [name for name in spec["baselines"] if name.replace("_", " ") not in there]
-            yield [*run, *asked, f"baselines=[{','.join(missing)}]"]
-            for protocol in spec["rows"][job.row].get("also") or []:
-                yield [*run, f"protocol={protocol}"]
-            if "finetune" in protocols_of(job.row, spec):
-                yield [*run, "protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]
-
-        return each
+    def measured(job: Job) -> Callable[[Path], Iterator[list[str]]]:
+        return lambda log: evaluations(job, table, known, ["evaluate", *own, f"run={folder_named(log)}", *places])
 
     commands = [
-        Commands(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], evaluations(job))
+        Commands(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], measured(job))
         for job in jobs
     ]
     return report(slots, slots.run(commands))
+
+
+def evaluations(job: Job, table: Table, known: Known, start: list[str]) -> Iterator[list[str]]:
+    """The commands that measure a run, and beside it the baselines which no other run has had measured."""
+    spec, start = table.spec, [*start, f"split={table.split}"]
+    there = known.baselines_of(job, table)
+    missing = [name for name in spec["baselines"] if name.replace("_", " ") not in there]
+    asked = [f"protocol=[{','.join(spec['protocols'])}]", *(spec.get("evaluation") or [])]
+    yield [*start, *asked, f"baselines=[{','.join(missing)}]"]
+    tuned = beside_supervised(job.row, spec)
+    for protocol in spec["rows"][job.row].get("also") or []:
+        if not (tuned and protocol == "finetune"):
+            yield [*start, f"protocol={protocol}"]
+    if tuned:
+        yield [*start, "protocol=finetune", "baselines=[random_weights]", *spec["supervised"]]

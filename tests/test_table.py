@@ -16,13 +16,14 @@ import yaml
 from conftest import ROOT, TINY, Command
 
 from ssl_lab import estimate, recipes
-from ssl_lab.cells import against, differ, interval, notes, ranks, rows, spread
+from ssl_lab.cells import Found, differ, find, interval, rows, spread
 from ssl_lab.config import ConfigError
 from ssl_lab.known import Job, Known, Table, lacking
 from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, same_run, summaries
+from ssl_lab.remarks import against, machines, notes, ranks
 from ssl_lab.sheet import as_latex, as_markdown, write
 from ssl_lab.spec import combinations, jobs_of, protocols_of, read_spec
-from ssl_lab.tabulate import collect, read_known, save
+from ssl_lab.tabulate import collect, evaluations, plan, read_known, save
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -152,11 +153,13 @@ def test_published_figures_are_not_compared_with_those_of_another_split() -> Non
 def test_rows_are_told_apart_by_paired_differences() -> None:
     close = {("SimCLR", s): 0.5 + s / 10 for s in range(3)} | {("Rotation", s): 0.49 + s / 10 for s in range(3)}
     jobs = jobs_of(spec(), [0, 1, 2])
-    assert ranks(table(), jobs, known(close, {0: 0.3})) == ["knn: SimCLR > Rotation"]  # by 1 point at every seed
-    mixed = close | {("Rotation", 2): 0.9}
-    assert ranks(table(), jobs, known(mixed, {0: 0.3})) == ["knn: Rotation ≈ SimCLR"]
-    two = {key: value for key, value in close.items() if key[1] < 2}
-    assert ranks(table(), jobs, known(two, {0: 0.3})) == []
+
+    def told(figures: dict[tuple[str, int], float]) -> list[str]:
+        return ranks(table(), find(table(), jobs, known(figures, {0: 0.3})))
+
+    assert told(close) == ["knn: SimCLR > Rotation"]  # by 1 point at every seed
+    assert told(close | {("Rotation", 2): 0.9}) == ["knn: Rotation ≈ SimCLR"]
+    assert told({key: value for key, value in close.items() if key[1] < 2}) == []
     assert not differ([0.1, 0.1])
     assert differ([0.1, 0.11, 0.12])
 
@@ -170,18 +173,71 @@ def ranked(**figures: tuple[float, ...]) -> list[str]:
         for seed, score in enumerate(scores):
             jobs.append(Job(name, seed, [], {"method": name, "seed": seed, "data": {}, "trainer": {}}))
             runs.append({"config": jobs[-1].config, "data": data, "results": [line | {"figures": {"top1": score}}]})
-    return ranks(table(rows={name: {"train": []} for name in figures}), jobs, Known(runs, []))
+    own = table(rows={name: {"train": []} for name in figures})
+    return ranks(own, find(own, jobs, Known(runs, [])))
 
 
 def test_rows_that_are_no_neighbours_are_told_apart_too() -> None:
     """A over B by 1, 5, 3 and B over C by 5, 1, 3 points, neither beyond doubt; A over C by 6 at every seed."""
     a, b, c = (0.5, 0.6, 0.7), (0.49, 0.55, 0.67), (0.44, 0.54, 0.64)
     assert ranked(A=a, B=b, C=c, D=(0.1, 0.9, 0.2)) == ["knn: A ≈ B ≈ C ≈ D; also A > C"]
-    assert ranked(A=a, B=b, C=c[:2], D=(0.2, 0.3, 0.4)) == ["knn: A ≈ B > D; also A > D"]
+    assert ranked(A=a, B=b, C=c[:2], D=(0.2, 0.3, 0.4)) == [
+        "knn: A ≈ B > D; also A > D",
+        "Not ranked, of fewer than three seeds: C",
+    ]
     low, lower = (0.2, 0.3, 0.4), (0.1, 0.2, 0.3)
     assert ranked(A=a, B=b, C=c, D=low, E=lower) == [
         "knn: A ≈ B ≈ C > D > E; also A > C and all below; also B > D, E; also C > E"
     ]
+
+
+def test_what_is_supervised_is_held_to_what_was_pretrained() -> None:
+    tuned, scratch = ({"finetune": {seed: base + seed / 100 for seed in range(3)}} for base in (0.77, 0.79))
+    found = Found({}, {"SimCLR": tuned}, {"random weights": {"random weights": scratch}}, {"SimCLR": scratch})
+    assert ranks(table(supervised=[]), found) == []
+    asking = table(supervised=["protocols.finetune.epochs=5"])
+    assert ranks(asking, found) == ["finetune: supervised from scratch > SimCLR"]
+
+
+def test_rows_that_were_trained_on_unlike_machines_are_named() -> None:
+    found = known({("SimCLR", 0): 0.5, ("SimCLR", 1): 0.5, ("Rotation", 0): 0.4}, {})
+    jobs = jobs_of(spec(), [0, 1])
+    assert machines(find(table(), jobs, found)) == []  # older records do not say it
+    for run in found.runs:
+        run["hardware"] = {"cpu": "Z80", "cores": 2, "gpus": []}
+    assert machines(find(table(), jobs, found)) == ["Trained on 2 cores of Z80"]
+    found.runs[1]["hardware"] = {"cpu": "Z80", "cores": 16, "gpus": ["H200"]}
+    told = "Trained on 2 cores of Z80: SimCLR; on H200: Rotation; their times do not compare"
+    assert machines(find(table(), jobs, found)) == [told]
+
+
+def test_only_what_stands_beside_the_supervised_is_tuned_as_that_is() -> None:
+    """RotNet's row fine-tunes by the protocol's own settings, in a table without anything supervised."""
+    train = spec()["rows"]["Rotation"] | {"also": ["finetune"]}
+
+    def asked(**changes: Any) -> list[list[list[str]]]:
+        one = table(**changes)
+        first, second = jobs_of(one.spec, [0])
+        start = ["evaluate", "run=x"]
+        return [list(evaluations(job, one, Known([], []), start))[1:] for job in (first, second)]
+
+    rows = spec()["rows"] | {"Rotation": train}
+    own = ["evaluate", "run=x", "split=val", "protocol=finetune"]
+    assert asked(rows=rows) == [[], [own]]
+    beside = [*own, "baselines=[random_weights]", "protocols.finetune.epochs=5"]
+    assert asked(rows=rows, supervised=["protocols.finetune.epochs=5"]) == [[beside], [own]]
+    assert asked(rows=dict(reversed(rows.items())), supervised=["protocols.finetune.epochs=5"]) == [[beside], []]
+
+
+def test_a_plan_counts_runs_that_share_a_gpu_as_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimate, "seconds", lambda *_: 60.0)
+    jobs = jobs_of(spec(), [0, 1])
+    for devices, told in (("", "2 min"), ("0", "4 min"), ("0,1,2,3", "2 min")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        plan(jobs, Known([], []), table(), 2)
+        assert f"about {told} 0 s of training, 2 at a time" in capsys.readouterr().out
 
 
 def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
