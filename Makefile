@@ -77,11 +77,11 @@ table-cifar10-short: $(STAMP) ## one epoch and ten of ResNet-18 on CIFAR-10: abo
 	$(BIN)/python -m ssl_lab.table name=cifar10-short split=test at_once=1 $(WORDS)
 
 .PHONY: table-tiny20-cpu
-table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 10 to 25 minutes a thread
+table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 1.5e14 FLOPs, eight minutes in all on an H200
 	$(BIN)/python -m ssl_lab.table name=tiny20-cpu $(WORDS)
 
 .PHONY: table-ablation-simclr
-table-ablation-simclr: $(STAMP) ## temperature x batch x projector: 54 runs of 6 minutes a thread and more
+table-ablation-simclr: $(STAMP) ## temperature x batch x projector: 54 runs of 1e14 FLOPs, two thirds of a run of table-cifar10-cpu
 	$(BIN)/python -m ssl_lab.table name=ablation-simclr $(WORDS)
 
 .PHONY: table-cifar10

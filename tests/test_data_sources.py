@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_lab import recipes
 from ssl_lab.data import DataError, DigitsSource, FolderSource, PhotosSource, TorchvisionSource, open_images
 from ssl_lab.data.photos import Patch, cut
 from ssl_lab.data.store import resolve
@@ -32,6 +33,26 @@ def test_root_and_search_come_before_downloads(tmp_path):
     )
     with pytest.raises(DataError, match="data=digits reads no files: use data=folder"):
         open_images(DigitsSource(), root=str(tmp_path), **settings)
+
+
+def test_only_the_classes_that_are_wanted_are_taken(tmp_path):
+    make_folder(tmp_path / "train")
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "train" / "b" / "more.png")
+    (tmp_path / "train" / "c").mkdir()
+    Image.new("RGB", (8, 8), (250, 0, 0)).save(tmp_path / "train" / "c" / "0.png")
+    (tmp_path / "unlabeled").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "unlabeled" / "0.png")
+    stored = open_images(FolderSource(str(tmp_path), only=["c", "a"]), store_size=8, cache=None)
+    train = stored.splits["train"]
+    assert (stored.classes, train.labels.tolist(), len(stored.splits["unlabeled"])) == (["a", "c"], [0, 0, 0, 1], 1)
+    assert train.storage.images[3, 0].unique().tolist() == [250]
+    with pytest.raises(DataError, match=r"data.source.only: .* has no class folders x, y"):
+        open_images(FolderSource(str(tmp_path), only=["y", "a", "x"]), store_size=8, cache=None)
+
+
+def test_imagenet100_is_a_hundred_classes_of_imagenet():
+    only = recipes.compose("train", ["data=imagenet100", "method=simclr"])[0]["data"]["source"]["only"]
+    assert (len(set(only)), {(name[0], len(name)) for name in only}) == (100, {("n", 9)})
 
 
 def test_archives_are_found_by_name(tmp_path):

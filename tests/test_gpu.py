@@ -45,7 +45,8 @@ def test_a_step_stays_on_the_gpu_and_never_waits_for_it(name):
         assert (one.grad is None) == (other.grad is None)
         if one.grad is not None:
             # Parts of a batch laid side by side round otherwise, and a unit near zero then turns on or off.
-            assert (other.grad.inner - one.grad).norm() <= 0.03 * one.grad.norm()
+            allowed = 3e-2 if getattr(here, "splits", 1) > 1 else 1e-3
+            assert (other.grad.inner - one.grad).norm() <= allowed * one.grad.norm()
 
 
 SMALL = {

@@ -396,6 +396,9 @@ def test_a_folder_without_record_and_configuration_is_a_row(tmp_path: Path) -> N
     assert runs_page(folders, tmp_path / "report.html").count("damaged: no config.yaml, and no run.json") == 2
     with RunFolder(tmp_path / "a").lock():
         assert look(tmp_path / "a").problem.startswith("is running")
+    (online := tmp_path / "a" / "wandb" / "run-20261127-x" / "files").mkdir(parents=True)
+    (online / "config.yaml").write_text("")  # W&B's own, of a run that is no longer offline
+    assert run_folders(str(tmp_path)) == folders
 
 
 def test_seeds_stay_together_whatever_watches_them(tmp_path: Path) -> None:

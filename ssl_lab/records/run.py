@@ -161,7 +161,10 @@ def run_folders(pattern: str) -> list[Path]:
     except ValueError as error:
         raise ValueError(f"runs={pattern}: {error}; * stands for any name, ** for folders at any depth") from None
     names = ("run.json", "config.yaml", "metrics.jsonl", "checkpoints")
-    folders = {file.parent for place in found for name in names for file in place.rglob(name)}
+    files = (file for place in found for name in names for file in place.rglob(name))
+    folders = {
+        file.parent for file in files if not file.parent.match("wandb/*/files")
+    }  # W&B's, of a run that is online
     if folders:
         return sorted(folders)
     parent = next(p for p in (given, *given.parents) if p.is_dir() and not set("*?[") & set(str(p)))
