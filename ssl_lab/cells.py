@@ -93,12 +93,12 @@ def own_rows(row: str, table: Table, found: Found) -> list[Cells]:
             if table.has_random:
                 cells[f"{protocol} over random"] = interval(paired(scored, random))
             if protocol in printed:
-                cells |= compared(given.get(protocol), protocol, scored, table.beside_published)
+                cells |= compared(given.get(protocol), protocol, scored, table, row)
         for protocol in beside(table.spec):
             if protocol in own:
                 cells[f"{protocol} %"] = spread(own[protocol], count)
             if protocol in given:
-                cells |= compared(given[protocol], protocol, own.get(protocol, {}), table.beside_published)
+                cells |= compared(given[protocol], protocol, own.get(protocol, {}), table, row)
         if name == row:
             lines.append(cells | (costs(found.runs[row]) if own else {"seeds": NOT_YET[count > 0]}))
         elif own:
@@ -132,12 +132,18 @@ def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float
     return [score - theirs[seed] for seed, score in ours.items() if seed in theirs]
 
 
-def compared(given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float], same_split: bool) -> Cells:
-    """What was printed elsewhere, and the difference where it was measured in the same way; else it is marked."""
+def compared(
+    given: Mapping[str, Any] | None, protocol: str, scored: Mapping[Any, float], table: Table, row: str
+) -> Cells:
+    """What was printed elsewhere, and the difference where it was measured in the same way; else it is marked.
+
+    So is what was trained otherwise.
+    """
     if given is None:
         return {f"{protocol} published": "", f"{protocol} difference": ""}
-    alike = same_split and not given.get("measured")
-    marks = ("" if alike else "†") + ("?" if given.get("verified") is False else "")
+    alike = table.beside_published and not given.get("measured")
+    trained = not (table.spec.get("unlike") or table.spec["rows"][row].get("unlike"))
+    marks = ("" if alike else "†") + ("" if trained else "‡") + ("?" if given.get("verified") is False else "")
     own = f"{100 * mean(scored.values()) - given['value']:+.1f}" if scored and alike else ""
     return {f"{protocol} published": f"{given['value']:g}{marks}", f"{protocol} difference": own}
 

@@ -73,7 +73,7 @@ def notes(table: Table) -> list[str]:
     for row, given in table.spec["rows"].items():
         if given.get("unlike"):
             unlike.setdefault(given["unlike"], []).append(row)
-    lines += [f"Unlike what is published, {', '.join(names)}: {what}" for what, names in unlike.items()]
+    lines += [f"‡ unlike what is published, {', '.join(names)}: {what}" for what, names in unlike.items()]
     comparable = any(not one.get("measured") for given in published(table.spec).values() for one in given.values())
     if comparable and not table.beside_published:
         there = table.published_split

@@ -9,7 +9,7 @@ from ssl_lab.figures import markdown
 LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%_#${}"}
     | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-    | {"±": r"$\pm$", "†": r"$\dagger$"}
+    | {"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"}
 )
 
 

@@ -139,9 +139,21 @@ def test_rows_say_that_they_were_not_run_and_what_they_do_otherwise() -> None:
     assert [line["method"] for line in lines] == ["random weights", "SimCLR", "Rotation"]
     assert [line.get("seeds") for line in lines] == [None, "not yet run here", "not yet run here"]
     assert notes(otherwise) == [
-        "Unlike what is published, all rows: fewer images",
-        "Unlike what is published, SimCLR, Rotation: no blur",
+        "‡ unlike what is published, all rows: fewer images",
+        "‡ unlike what is published, SimCLR, Rotation: no blur",
     ]
+
+
+def test_a_published_figure_of_what_was_trained_otherwise_is_marked() -> None:
+    printed = {"published": {"knn": {"value": 55.0, "source": "A"}}}
+    marked = given(SimCLR=printed | {"unlike": "no blur"}, Rotation=printed)
+    marked.spec["published_split"] = "val"
+    found = known({("SimCLR", 0): 0.6, ("Rotation", 0): 0.4}, {0: 0.3})
+    for everywhere, told in (([], ["55‡", "55"]), (["fewer images"], ["55‡", "55‡"])):
+        marked.spec["unlike"] = everywhere
+        _, *lines = rows(marked, jobs_of(spec(), [0]), found)
+        assert [line["knn published"] for line in lines] == told
+        assert [line["knn difference"] for line in lines] == ["+5.0", "-15.0"]
 
 
 def test_published_figures_are_not_compared_with_those_of_another_split() -> None:
