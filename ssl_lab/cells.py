@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from ssl_lab.figures import over_seeds
 from ssl_lab.known import Job, Known, Table, lines_of
-from ssl_lab.records import duration
+from ssl_lab.records import duration, shown
 from ssl_lab.spec import beside, published
 
 Cells = dict[str, str]  # of a row, by column
@@ -124,7 +124,8 @@ def figure(line: Mapping[str, Any]) -> float:
 
 def headline(line: Mapping[str, Any]) -> str:
     """Its name: accuracy where the protocol has one, else the first that it shows."""
-    return "top1" if "top1" in line["figures"] else line["shown"][0]
+    named = shown(line)
+    return "top1" if "top1" in named else named[0]
 
 
 def paired(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> list[float]:

@@ -313,6 +313,17 @@ def test_figures_that_were_measured_otherwise_stand_in_columns_of_their_own(tmp_
     assert "1 of 1" in runs_page([run, other], tmp_path / "report.html")  # other images: no seed of the same
 
 
+def test_a_result_of_before_is_shown_by_its_accuracy_too(tmp_path: Path) -> None:
+    """`stages` once showed its stages alone."""
+    runs = [fake(tmp_path, seed) for seed in range(2)]
+    stages = {"protocol": "stages", "figures": {"stage1_top1": 0.4, "top1": 0.6}}
+    add(runs[0], **stages, shown=["stage1_top1"])
+    add(runs[1], **stages | {"figures": {"stage1_top1": 0.5, "top1": 0.8}}, shown=["top1", "stage1_top1"])
+    text = runs_page(runs, tmp_path / "report.html")
+    assert "stages top-1 %, val" in text
+    assert ("70.0 ± 14.1" in text, "45.0 ± 7.1" in text) == (True, True)
+
+
 def test_odd_folders_do_not_stop_the_page(tmp_path: Path) -> None:
     """Of an older version, cut off, with figures that are none: a row, or what is left."""
     odd = [fake(tmp_path / str(i), 0) for i in range(5)]

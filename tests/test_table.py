@@ -273,7 +273,7 @@ def test_a_page_of_a_table_needs_no_run_made_here(command: Command, tmp_path: Pa
     page = (tmp_path / "outputs" / "tables" / "cifar10-cpu.html").read_text()
     charts = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["cost"]
     assert {(one["title"], one["x"]) for one in charts} == {
-        (f"{protocol} %", unit) for protocol in ("logistic", "knn", "stages") for unit in ("FLOPs", "views")
+        (f"{protocol} %", unit) for protocol in ("logistic", "knn", "stages", "finetune") for unit in ("FLOPs", "views")
     }
     assert {"name": "SimCLR", "points": [[pytest.approx(1.5e14, rel=0.01), ANY]]} in charts[0]["series"]
     assert "<td>kmeans features</td>" in page

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ssl_lab.pages.apart import telling
-from ssl_lab.records import label
+from ssl_lab.records import label, shown
 
 
 class Column(NamedTuple):
@@ -55,13 +55,13 @@ def as_read(line: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     Raises KeyError, TypeError, AttributeError, ValueError where it is damaged.
     """
     facts = {key: str(line[key]) for key in ("name", "protocol", "split")}
-    figures, shown = dict(line["figures"]), list(line.get("shown", ["top1"]))
+    figures = dict(line["figures"])
     data = dict(line.get("data") or own)
     return {
         **line,
         **facts,
         "figures": figures,
-        "shown": [name for name in shown if name in figures],
+        "shown": [name for name in shown(line) if name in figures],
         "asked": dict(line.get("asked") or {}),
         "data": data,
         "elsewhere": data != own,

@@ -28,6 +28,7 @@ from ssl_lab.records.results import (
     results_markdown,
     results_table,
     same_evaluation,
+    shown,
 )
 from ssl_lab.records.run import RunFolder, find_run, identity_hash, run_folders
 from ssl_lab.records.weights_file import load_weights
@@ -72,6 +73,7 @@ __all__ = [
     "same_images",
     "same_run",
     "save_encoder",
+    "shown",
     "summaries",
     "write_ledger",
 ]

@@ -52,8 +52,9 @@ def readable(line: Any) -> bool:
 
 
 def shown(line: Mapping[str, Any]) -> list[str]:
-    """The figures that stand for a result in a table; lines of older versions do not say it."""
-    return list(line.get("shown", ["top1"]))
+    """The figures that stand for a result in a table; lines of older versions do not say it, or not accuracy."""
+    named = list(line.get("shown", ["top1"]))
+    return named if "top1" in named or "top1" not in line["figures"] else ["top1", *named]
 
 
 def is_number(value: Any) -> bool:
