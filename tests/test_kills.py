@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Command
+from conftest import TINY, Command, wait_for
 
 from ssl_lab import recipes
 from ssl_lab.distributed import Place
@@ -96,9 +96,7 @@ def test_asked_to_end_all_processes_save_by_the_same_step(
     both = [*arguments, "trainer=ddp", "trainer.devices=2"]
     line = [sys.executable, "-m", "ssl_lab.train", *both]
     running = subprocess.Popen(line, cwd=place, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(place.rglob("*.ckpt")):
-        time.sleep(0.02)
+    wait_for(lambda: list(place.rglob("*.ckpt")))
     os.killpg(running.pid, number)  # as a terminal does: to the parent and to each process, which hear it twice
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 128 + number
@@ -113,9 +111,7 @@ def test_one_process_of_several_dying_ends_the_others_with_a_message(place: Path
     arguments = [*TINY, "trainer.max_epochs=500", "probe=none", "health=none", "trainer=ddp", "trainer.devices=2"]
     line = [sys.executable, "-m", "ssl_lab.train", *arguments, "paths.out=runs"]
     running = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(place.rglob("*.ckpt")):
-        time.sleep(0.05)
+    wait_for(lambda: list(place.rglob("*.ckpt")))
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     ranks = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(ranks) == 2

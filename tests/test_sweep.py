@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TINY, Command
+from conftest import ROOT, TINY, Command, wait_for
 
 from ssl_lab import recipes
 from ssl_lab.dashboard import HEALTH
@@ -228,13 +228,6 @@ def test_the_jobs_of_a_killed_sweep_save_and_end_with_it(place: Path) -> None:
     wait_for(lambda: not RunFolder(run).being_written)
     (log,) = place.rglob("sweeps/*/logs/*.log")
     assert "SIGTERM: saved by step" in log.read_text()
-
-
-def wait_for(happened: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 100
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_sweep_runs_the_command_that_was_given(process: Command, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -14,7 +13,7 @@ from unittest.mock import ANY
 import pytest
 import torch
 import yaml
-from conftest import ROOT, TINY, Command
+from conftest import ROOT, TINY, Command, wait_for
 
 from ssl_lab import estimate, recipes
 from ssl_lab.cells import Found, differ, find, interval, rows, spread
@@ -554,19 +553,25 @@ def test_a_table_makes_its_runs_once(process: Command, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGTERM, "checkpoints/*.ckpt"), (signal.SIGKILL, "checkpoints/*.ckpt"), (signal.SIGKILL, "encoder.json")],
+    ids=["asked to end", "killed", "killed once trained"],
+)
+def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(
+    number: signal.Signals, moment: str, place: Path
+) -> None:
     rows = {"SimCLR": ["method=simclr"], "Rotation": ["method=rotation", "trainer.max_epochs=15", "health=none"]}
     (place / "mine.yaml").write_text(yaml.safe_dump(spec(seeds=[0], rows=rows), sort_keys=False))
     line = [sys.executable, "-m", "ssl_lab.table", "name=mine.yaml", "at_once=1"]
     making = subprocess.Popen(line, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(place.glob("outputs/train/rotation*/checkpoints/*.ckpt")):
-        time.sleep(0.05)
-    making.send_signal(signal.SIGTERM)
+    wait_for(lambda: list(place.glob(f"outputs/train/rotation*/{moment}")))
+    making.send_signal(number)
     said, _ = making.communicate(timeout=60)
-    assert making.returncode == 128 + signal.SIGTERM, said
+    assert making.returncode == (-number if number == signal.SIGKILL else 128 + number), said
     (second,) = place.glob("outputs/train/rotation*")
-    assert find_run(second).record["status"] == "running"
+    wait_for(lambda: not RunFolder(second).being_written)  # of a table that was killed the system tells its jobs
+    assert moment == "encoder.json" or find_run(second).record["status"] == "running"
     (first,) = place.glob("outputs/train/simclr*")
     finished = {file: file.stat().st_mtime_ns for file in first.rglob("*") if file.is_file()}
     assert first / "encoder.safetensors" in finished
@@ -577,7 +582,7 @@ def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(place: Path) -
     assert "1 of 1 done" in done.stdout, done.stdout + done.stderr
     assert all(file.stat().st_mtime_ns == when for file, when in finished.items())
     (log,) = (place / "outputs/tables/mine").glob("000-Rotation*.log")
-    assert "resumes" in log.read_text()
+    assert re.search("resumes|nothing to train" if moment == "encoder.json" else "resumes", log.read_text())
     assert [name in done.stdout for name in ("| SimCLR |", "| Rotation |")] == [True, True]
 
 
