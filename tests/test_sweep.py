@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, TINY, Command, wait_for
 
+from hydra_plugins.ssl_lab_process.launcher import sweep_name
 from ssl_lab import recipes
 from ssl_lab.dashboard import HEALTH
 from ssl_lab.records import RunFolder, find_run
@@ -140,10 +141,18 @@ def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path)
     (page,) = (tmp_path / "runs" / "sweeps").rglob("report.html")
     assert "data.batch_size" in page.read_text()
     assert "<td>data.batch_size=5000</td><td>error: data.batch_size=5000" in page.read_text()
-    again = process("train", "--multirun", *arguments, "data.batch_size=64,32", "hydra.launcher.slots=1")
-    assert again.returncode == 0, again.stderr
-    logs = sorted((tmp_path / "runs" / "sweeps").rglob("*.log"), key=lambda file: file.stat().st_mtime)[-2:]
-    assert all("is finished" in log.read_text() for log in logs)
+    again = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32", "hydra.launcher.slots=1")
+    assert again.returncode == 1, again.stderr
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()  # where the same command goes on
+    said = [log.read_text() for log in sorted(folder.rglob("*.log"))]
+    assert ["is finished" in text for text in said] == [True, False, True]
+
+
+def test_a_sweep_is_named_by_its_command() -> None:
+    words = ["method=simclr,moco_v2", "seed=0,1"]
+    assert sweep_name(words) == sweep_name(list(words)) != sweep_name([*words, "trainer.max_epochs=2"])
+    named = [[], ["experiment=demo"], ["experiment=demo,worth"]]
+    assert [sweep_name(more).rpartition("-")[0] for more in named] == ["train-sweep", "demo-sweep", "train-sweep"]
 
 
 def test_wandb_is_offline_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +194,8 @@ def test_the_offline_wandb_runs_of_a_sweep_hold_what_is_promised(process: Comman
         contents = {entry["path"] for entry in artifact["manifest"]["contents"]}
         assert contents == {"run.json", "config.yaml", "metrics.jsonl"}
         assert kept["exit"][0].get("exit_code", 0) == 0
-    assert [group.startswith("train-sweep-") for group in groups] == [True]  # one
+    assert groups == {folder.name for folder in (tmp_path / "runs" / "sweeps").iterdir()}
+    assert len(groups) == 1
 
 
 def read_wandb(log: Path) -> dict[str, list[dict[str, Any]]]:

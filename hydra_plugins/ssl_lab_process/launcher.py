@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
 
 
 @dataclass
@@ -22,6 +23,16 @@ class ProcessLauncherConf:
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="ssl_lab")
+
+
+def sweep_name(words: Sequence[str]) -> str:
+    """A sweep's folder, and so its group in W&B: the same when the same command goes on with it."""
+    chosen = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    experiment = chosen[-1] if chosen and "," not in chosen[-1] else "train"
+    return f"{experiment}-sweep-{hashlib.sha256(repr(list(words)).encode()).hexdigest()[:8]}"
+
+
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
 class ProcessLauncher(Launcher):
@@ -45,16 +56,13 @@ class ProcessLauncher(Launcher):
         searched = [f"--config-dir={path}" for path in user_folders(self.config)]
         command = str(self.config.hydra.job.config_name)  # commands are called as their contents pages
         jobs = [Commands(name_of(words, job_overrides), [[command, *searched, *words]]) for words in job_overrides]
-        slots = Slots(
-            self.slots or slots_for(self.config.trainer.devices),
-            Path(str(self.config.hydra.sweep.dir)) / "logs",
-            fail_fast=self.fail_fast,
-        )
-        os.environ.setdefault("WANDB_RUN_GROUP", group_of(self.config.hydra.runtime.choices, job_overrides))
+        folder = Path(str(self.config.hydra.sweep.dir))
+        slots = Slots(self.slots or slots_for(self.config.trainer.devices), folder / "logs", fail_fast=self.fail_fast)
+        os.environ.setdefault("WANDB_RUN_GROUP", folder.name)
         outcomes = slots.run(jobs)
         code = report(slots, outcomes)
         if not slots.asked and command == "train":
-            compare(outcomes, Path(str(self.config.hydra.sweep.dir)))
+            compare(outcomes, folder)
         elif not slots.asked:
             say(f"what each has said: {slots.logs}")
         if code:
@@ -74,6 +82,8 @@ def compare(outcomes: Sequence[Any], to: Path) -> None:
 
     if lines := ranking(folders):
         say("\n".join(["kNN on validation, %:", *lines]))
+    else:
+        say("no ranking: no run has val/knn_top1, which probe=none leaves out")
     write_pages(folders, baseline_results(folders[0].parent.parent)[0])
     (to / "report.html").write_text(runs_page(folders, to / "report.html", failed))
     say(f"page  {to / 'report.html'}")
@@ -83,12 +93,6 @@ def name_of(words: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
     """What tells a job from the others of its sweep."""
     own = [word for word in words if not all(word in other for other in jobs)]
     return " ".join(own) or " ".join(words) or "as configured"
-
-
-def group_of(choices: Any, jobs: Sequence[Sequence[str]]) -> str:
-    """W&B's group of a sweep: the same when the same command goes on with it."""
-    told = hashlib.sha256(repr([list(words) for words in jobs]).encode()).hexdigest()[:8]
-    return f"{choices.get('experiment') or 'train'}-sweep-{told}"
 
 
 def user_folders(config: Any) -> list[str]:
