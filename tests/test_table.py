@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, TINY, Command, wait_for
+from test_pages import CHROMIUM, console
 
 from ssl_lab import estimate, recipes
 from ssl_lab.cells import Found, differ, find, interval, rows, spread
@@ -23,7 +24,7 @@ from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, 
 from ssl_lab.remarks import against, machines, notes, ranks
 from ssl_lab.sheet import as_latex, as_markdown, write
 from ssl_lab.spec import combinations, jobs_of, protocols_of, read_spec
-from ssl_lab.tabulate import collect, evaluations, plan, read_known, save
+from ssl_lab.tabulate import collect, evaluations, plan, read_known, save, text_of
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -277,6 +278,9 @@ def test_a_page_of_a_table_needs_no_run_made_here(command: Command, tmp_path: Pa
     assert {"name": "SimCLR", "points": [[pytest.approx(1.5e14, rel=0.01), ANY]]} in charts[0]["series"]
     assert "<td>kmeans features</td>" in page
     assert "<p>- knn: k 200" in page
+    if CHROMIUM:
+        said, document = console(tmp_path / "outputs" / "tables" / "cifar10-cpu.html", tmp_path)
+        assert (said, document.count("<svg")) == ("", len(charts))
     assert not (tmp_path / "outputs" / "tables" / "cifar10-cpu-runs.html").exists()
 
 
@@ -587,14 +591,17 @@ def test_a_table_that_was_stopped_goes_on_without_repeating_a_run(
 
 
 @pytest.mark.parametrize("ledger", sorted((ROOT / "docs" / "results").glob("*.jsonl")), ids=lambda file: file.stem)
-def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path) -> None:
-    """And so is the Markdown beside the ledger."""
+def test_the_tables_in_the_readme_are_those_of_their_ledgers(ledger: Path, tmp_path: Path) -> None:
+    """And so are the files beside the ledger, with what is said below the table."""
     spec, asked = read_spec(ledger.stem)
     kept = read_known(ledger)
     jobs = jobs_of(spec, sorted({run["config"]["seed"] for run in kept.runs}))
     for split in ("val", "test"):
         table = Table(spec, asked, split)
         if any(table.asks(line) for run in kept.runs for line in run["results"]):
-            made = as_markdown(rows(table, jobs, kept))
-            assert made in ledger.with_name(f"{ledger.stem}-{split}.md").read_text()
-            assert made in (ROOT / "README.md").read_text()
+            lines = rows(table, jobs, kept)
+            assert as_markdown(lines) in (ROOT / "README.md").read_text()
+            write(tmp_path / split, lines, f"{text_of(table, lines, jobs, kept)}\n")
+            for made in tmp_path.glob(f"{split}.*"):
+                assert made.read_text() == ledger.with_name(f"{ledger.stem}-{split}{made.suffix}").read_text()
+    assert {file.suffix for file in tmp_path.iterdir()} == {".csv", ".md", ".tex"}
