@@ -69,7 +69,7 @@ bench: $(STAMP) ## measure what the README promises about speed, as ratios in on
 	$(BIN)/python -m benchmarks
 
 .PHONY: table-cifar10-cpu
-table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 36 runs, 9 to 36 minutes each on one thread, and evaluation
+table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 36 runs, 9 to 36 minutes each on one thread (EMP-SSL: not measured there), and evaluation
 	$(BIN)/python -m ssl_lab.table name=cifar10-cpu $(WORDS)
 
 .PHONY: table-cifar10-short
@@ -77,7 +77,7 @@ table-cifar10-short: $(STAMP) ## one epoch and ten of ResNet-18 on CIFAR-10: abo
 	$(BIN)/python -m ssl_lab.table name=cifar10-short split=test at_once=1 $(WORDS)
 
 .PHONY: table-tiny20-cpu
-table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 1.5e14 FLOPs, eight minutes in all on an H200
+table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 1.5e14 FLOPs, about ten minutes a split on an H200
 	$(BIN)/python -m ssl_lab.table name=tiny20-cpu $(WORDS)
 
 .PHONY: table-ablation-simclr

@@ -181,7 +181,7 @@ class Slots(Processes):
                     code = 128 - ended if ended < 0 else ended
                     if code:
                         break
-            except Exception:  # what follows a line could not be told: the other jobs go on
+            except Exception:  # the caller makes its commands, and may fail in any way: the log says how
                 stream.write(traceback.format_exc().encode())
                 code = 1
         outcome = Outcome(job.name, code, log, time.monotonic() - began)
