@@ -6,7 +6,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssl_lab.config import ConfigError, near
+from ssl_lab.config import ConfigError
+from ssl_lab.say import near
 
 # What Hydra's own flags take: nothing, or a word.
 _FLAGS = {

@@ -1,6 +1,5 @@
 """From a configuration node to the object it describes."""
 
-import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
+from ssl_lab.say import near
 from ssl_lab.signatures import PACKAGE
 
 
@@ -51,5 +51,4 @@ def _keyword_problems(node: Any, key: str) -> Iterator[str]:
         return
     for name in node:
         if not name.startswith("_") and name not in parameters:
-            close = " or ".join(difflib.get_close_matches(name, parameters)) or ", ".join(parameters)
-            yield f"{key}.{name}: {target} takes no such key; did you mean {close}?"
+            yield f"{key}.{name}: {target} takes no such key; {near(name, list(parameters))}"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab.arguments import Line, parse
-from ssl_lab.config import ConfigError, near
+from ssl_lab.config import ConfigError
 from ssl_lab.follow import follow
 from ssl_lab.recipes import checked, compose, conf, options, override_problems, plainly, refuse
-from ssl_lab.say import say
+from ssl_lab.say import near, say
 from ssl_lab.signatures import PACKAGE
 
 Run = Callable[[dict[str, Any], dict[str, Any]], None]

@@ -1,11 +1,11 @@
 """Every way in which a configuration does not hold to its schema. Imports neither torch nor lightning."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from ssl_lab.say import near
 from ssl_lab.signatures import PACKAGE, signature
 
 
@@ -42,14 +42,6 @@ GIVEN = {
 def check(config: Mapping[str, Any], schema: type) -> list[str]:
     """All problems of a resolved configuration, one sentence each; empty when there is none."""
     return list(_check_value("", config, schema))
-
-
-def near(word: str, allowed: Sequence[str], otherwise: str = "") -> str:
-    """A clause that offers what `word` may have meant; `otherwise`, or else all there is, when nothing is near."""
-    close = difflib.get_close_matches(word, allowed, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return otherwise or f"there is: {', '.join(sorted(allowed)) or 'nothing'}"
 
 
 def _check_value(key: str, value: Any, expected: Any) -> Iterator[str]:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssl_lab.config import ConfigError, check, near
+from ssl_lab.config import ConfigError, check
+from ssl_lab.say import near
 from ssl_lab.schemas import SCHEMAS
 from ssl_lab.signatures import PACKAGE
 

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from ssl_lab import cli
-from ssl_lab.config import ConfigError, check, near
+from ssl_lab.config import ConfigError, check
+from ssl_lab.say import near
 from ssl_lab.schemas import Train
 
 USAGE = """usage: ssl-lab resume RUN [key=value …]

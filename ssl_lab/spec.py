@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from ssl_lab import recipes
-from ssl_lab.config import ConfigError, check, near
+from ssl_lab.config import ConfigError, check
 from ssl_lab.known import Job
 from ssl_lab.records import asked_of
+from ssl_lab.say import near
 from ssl_lab.schemas import TableRow, TableSpec
 
 
