@@ -9,6 +9,7 @@ FRESH ?=
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "a table shows at once what docs/results keeps, and makes the rest; WORDS='seeds=[0] anew=true' makes it all here"
 
 .PHONY: setup
 setup: $(STAMP) ## make .venv with the pinned packages (two minutes, 6 GB)
@@ -36,7 +37,7 @@ test: lint ## lint, then the tests (ten to twenty minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --nbmake tests notebooks
 
 .PHONY: test-slow
-test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and again (half an hour on two cores)
+test-slow: $(STAMP) ## the tests that train for minutes, or are killed again and again (hours on two cores)
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: worth
@@ -49,7 +50,7 @@ EVERY = "protocol=[knn,logistic,few_label,few_label_finetune,linear,finetune,sta
 	"protocols.few_label_finetune.rates=[0.03]" protocols.few_label_finetune.draws=3 protocols.few_label_finetune.folds=1
 
 .PHONY: protocols-cifar10
-protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under every protocol (under three hours on a thread)
+protocols-cifar10: $(STAMP) ## SimCLR on CIFAR-10 and every baseline under eleven protocols (under three hours on a thread)
 	$(BIN)/python -m ssl_lab.train experiment=cifar10_cpu method=simclr loss=nt_xent_sharp views=simclr_cifar_4x20 probe=none \
 		paths.out=outputs/protocols
 	$(BIN)/python -m ssl_lab.evaluate run=outputs/protocols/cifar10_cpu paths.out=outputs/protocols $(EVERY) \
@@ -64,20 +65,20 @@ protocols-tiny20: $(STAMP) ## the same on 20 classes of Tiny ImageNet, DATA=<tin
 		protocols.finetune.min_steps=300 save=docs/results/protocols/tiny20.md
 
 .PHONY: bench
-bench: $(STAMP) ## measure what the README promises about speed, as ratios in one run
+bench: $(STAMP) ## measure what docs/performance.md says of speed, as ratios in one run
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
 .PHONY: table-cifar10-cpu
-table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute (any table: WORDS='seeds=[0] anew=true'): 36 runs, 9 to 36 minutes each on one thread (EMP-SSL: not measured there), and evaluation
+table-cifar10-cpu: $(STAMP) ## every method on CIFAR-10 at equal compute: kept; anew 36 runs of 13 to 36 minutes on one thread, and evaluation
 	$(BIN)/python -m ssl_lab.table name=cifar10-cpu $(WORDS)
 
 .PHONY: table-cifar10-short
-table-cifar10-short: $(STAMP) ## one epoch and ten of ResNet-18 on CIFAR-10: about six hours for seed 0 on two cores
+table-cifar10-short: $(STAMP) ## one epoch and ten of ResNet-18 on CIFAR-10: kept; anew about six hours for seed 0 on two cores
 	$(BIN)/python -m ssl_lab.table name=cifar10-short split=test at_once=1 $(WORDS)
 
 .PHONY: table-tiny20-cpu
-table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: 21 runs of 1.5e14 FLOPs, about ten minutes a split on an H200
+table-tiny20-cpu: $(STAMP) ## seven methods on 20 classes of Tiny ImageNet at equal compute: kept; anew 21 runs, 8 to 11 minutes a split on an H200
 	$(BIN)/python -m ssl_lab.table name=tiny20-cpu $(WORDS)
 
 .PHONY: table-ablation-simclr
