@@ -259,6 +259,6 @@ def test_keywords_of_other_packages_are_checked_all_at_once() -> None:
     assert problems[0].startswith(
         "method.optim.optimizer.momentun: torch.optim.SGD takes no such key; did you mean mom"
     )
-    config, _ = recipes.compose("train", ["method.backbone._target_=builtins.object"])  # whose keys were ResNet's
+    config, _ = recipes.compose("train", ["method.backbone._target_=builtins.object"])  # the keys left are ResNet's
     with pytest.raises(ValueError, match=r"depth: builtins\.object takes no such key; there is: nothing"):
         check_keywords(config)
