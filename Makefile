@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## pretrain SimCLR on embedded photographs, two to five minutes on two cores, and compare (FRESH=1 trains again)
+demo: $(STAMP) ## pretrain SimCLR on embedded photographs, two to eleven minutes on two cores, and compare (FRESH=1 trains again)
 	$(if $(FRESH),rm -rf outputs/demo)
 	$(BIN)/python -m ssl_lab.train experiment=demo
 	$(BIN)/python -m ssl_lab.evaluate run=outputs/demo baselines=[raw_pixels,color_statistics,random_weights]

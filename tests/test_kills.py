@@ -141,6 +141,7 @@ def test_a_sweep_of_six_jobs_of_two_processes_survives_one(process: Command, tmp
     assert done.returncode == 1
     assert "5 of 6 done" in done.stdout
     assert "seed=2: error: process 0 of 2" in done.stdout
+    assert "no ranking: no run has val/knn_top1, which probe=none leaves out" in done.stdout
     assert len(list((tmp_path / "runs" / "train").glob("*/encoder.safetensors"))) == 5
 
 
