@@ -138,7 +138,7 @@ class Slots(Processes):
     def __init__(self, count: int, logs: Path, fail_fast: bool = False):
         super().__init__(count)
         self.logs, self.fail_fast = Path(logs), fail_fast
-        self.shown: dict[str, tuple[float, Path]] = {}  # of each running job: since when, and its log
+        self.shown: dict[int, tuple[str, float, Path]] = {}  # each running job: its name, since when, and its log
         self._console = Console(soft_wrap=True)
         self._failed = False
 
@@ -153,7 +153,7 @@ class Slots(Processes):
         now = time.monotonic()
         lines = [
             f"  {name}  {int(now - began) // 60}:{int(now - began) % 60:02}  {(said(log) or [''])[-1]}"
-            for name, (began, log) in list(self.shown.items())
+            for name, began, log in list(self.shown.values())
         ]
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
@@ -172,7 +172,7 @@ class Slots(Processes):
         if self.asked or (self._failed and self.fail_fast):
             return Outcome(job.name, None, log, 0.0)
         self._tell(f"  {job.name}: started")
-        self.shown[job.name] = (began, log)
+        self.shown[number] = (job.name, began, log)
         with log.open("wb") as stream:
             try:
                 for command, *words in job.all_lines(log):
@@ -186,7 +186,7 @@ class Slots(Processes):
                 code = 1
         outcome = Outcome(job.name, code, log, time.monotonic() - began)
         self._failed = self._failed or bool(code)
-        self.shown.pop(job.name)
+        self.shown.pop(number)
         self._tell(f"  {job.name}: {'done' if code == 0 else f'failed ({code}), see {log}: {outcome.last_line}'}")
         return outcome
 

@@ -244,6 +244,18 @@ def test_the_page_of_a_damaged_run_names_the_file(file: str, content: str, tmp_p
         run_page(RunFolder(run), [])
 
 
+def test_a_finished_run_that_has_lost_its_log_says_so(tmp_path: Path) -> None:
+    run = fake(tmp_path, 0)
+    RunFolder(run).update(last={"val/knn_top1": 0.5})
+    assert look(run).problem == ""
+    RunFolder(run).metrics_file.unlink()
+    assert look(run).problem == "damaged: metrics.jsonl has lost val/knn_top1"
+
+
+def test_names_that_are_no_text_stand_on_a_page() -> None:
+    page("d/bad\udcff", [("", "")], {"a": "bad\udcff"}).encode()
+
+
 def test_results_that_are_damaged_are_left_off_a_page_and_counted(tmp_path: Path) -> None:
     run = fake(tmp_path, 0)
     for broken in ({"name": None}, {"protocol": None}, {"split": None}, {"figures": None}, {"figures": {"top1": None}}):
@@ -509,7 +521,7 @@ def test_pages_show_health_with_what_it_may_be_used_for_and_cost_in_seconds(tmp_
     assert list(data["curves"]) == ["val/knn_top1", "train/loss"]
     assert {(chart["title"], chart["series"][0]["points"][0][0]) for chart in data["cost"]} == {
         (f"{accuracy}, against {axis}", spent)
-        for accuracy in ("val/knn_top1, %", "knn top-1 %, val")
+        for accuracy in ("while training, knn top-1 %, val", "knn top-1 %, val")
         for axis, spent in (("FLOPs", 1e12), ("seconds", 60.0))
     }
 

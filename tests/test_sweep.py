@@ -39,6 +39,11 @@ def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
     assert "failed (2)  bad/one: error: sed" in capsys.readouterr().out
 
 
+def test_jobs_may_share_a_name(tmp_path: Path) -> None:
+    outcomes = Slots(2, tmp_path).run([Commands("one", [HELP]), Commands("one", [HELP])])
+    assert [outcome.code for outcome in outcomes] == [0, 0]
+
+
 def test_a_job_whose_next_line_cannot_be_told_fails_alone(tmp_path: Path) -> None:
     def broken() -> Iterator[list[str]]:
         yield HELP
@@ -130,7 +135,7 @@ def test_a_slot_has_its_share_and_no_rank(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path) -> None:
     arguments = [*TINY, "trainer.max_epochs=1", "paths.out=runs"]
-    done = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32")
+    done = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32,64")  # twice the same is one
     assert done.returncode == 1, done.stderr
     assert "2 of 3 done" in done.stdout
     assert "failed (2)  data.batch_size=5000: error: data.batch_size=5000" in done.stdout
@@ -140,8 +145,9 @@ def test_a_failed_job_does_not_stop_the_others(process: Command, tmp_path: Path)
     assert float(best[1]) >= float(other[1])
     (page,) = (tmp_path / "runs" / "sweeps").rglob("report.html")
     assert "data.batch_size" in page.read_text()
+    assert "<th>while training, knn top-1 %, val</th>" in page.read_text()
     assert "<td>data.batch_size=5000</td><td>error: data.batch_size=5000" in page.read_text()
-    again = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32", "hydra.launcher.slots=1")
+    again = process("train", "--multirun", *arguments, "data.batch_size=64,5000,32,64", "hydra.launcher.slots=1")
     assert again.returncode == 1, again.stderr
     (folder,) = (tmp_path / "runs" / "sweeps").iterdir()  # where the same command goes on
     said = [log.read_text() for log in sorted(folder.rglob("*.log"))]

@@ -55,9 +55,11 @@ class ProcessLauncher(Launcher):
 
         searched = [f"--config-dir={path}" for path in user_folders(self.config)]
         command = str(self.config.hydra.job.config_name)  # commands are called as their contents pages
-        jobs = [Commands(name_of(words, job_overrides), [[command, *searched, *words]]) for words in job_overrides]
+        once = list(dict.fromkeys(map(tuple, job_overrides)))  # seed=0,0 asks for one run
+        jobs = [Commands(name_of(words, once), [[command, *searched, *words]]) for words in once]
         folder = Path(str(self.config.hydra.sweep.dir))
-        slots = Slots(self.slots or slots_for(self.config.trainer.devices), folder / "logs", fail_fast=self.fail_fast)
+        count = slots_for(self.config.trainer.devices) if self.slots is None else self.slots
+        slots = Slots(count, folder / "logs", fail_fast=self.fail_fast)
         os.environ.setdefault("WANDB_RUN_GROUP", folder.name)
         outcomes = slots.run(jobs)
         code = report(slots, outcomes)

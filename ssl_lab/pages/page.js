@@ -42,8 +42,9 @@ function short(value, step = Math.abs(value) / 100) {
 function ticks(low, high) {
   const step = 10 ** Math.floor(Math.log10((high - low) / 3));
   const width = [1, 2, 5, 10].map(k => k * step).find(w => (high - low) / w <= 5);
-  const found = [];
-  for (let at = Math.ceil(low / width) * width; at <= high + width * 1e-9; at += width) found.push(at);
+  const found = [], first = Math.ceil(low / width);
+  // Counted, since beside large values a small width would not move a sum.
+  for (let i = 0; i <= 5 && (first + i) * width <= high + width * 1e-9; i++) found.push((first + i) * width);
   return found;
 }
 

@@ -20,12 +20,13 @@ def page(title: str, sections: Iterable[tuple[str, str]], data: dict[str, Any]) 
     # "<" never stands in the data, so that no text in it can end the element that holds it.
     told = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     body = "".join(f"<section><h2>{escape(head)}</h2>{content}</section>" for head, content in sections if content)
-    return (
+    text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<style>{style}</style></head><body><header><h1>{escape(title)}</h1></header><main>{body}</main>"
         f'<script type="application/json" id="data">{told}</script><script>{script}</script></body></html>\n'
     )
+    return text.encode("utf-8", "backslashreplace").decode()  # names of files may hold bytes that are no text
 
 
 def escape(text: object) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import mean
 
 from ssl_lab.figures import over_seeds
-from ssl_lab.pages.runs_page import labels
+from ssl_lab.pages.runs_page import PROBED, labels
 from ssl_lab.pages.seen import look, once
 
 
-def ranking(folders: Sequence[Path], figure: str = "val/knn_top1") -> list[str]:
+def ranking(folders: Sequence[Path], figure: str = PROBED) -> list[str]:
     """A line for each group of seeds, best first: mean and standard deviation of a probe's last figure, in per cent.
 
     None where the probe was off. It ranks settings on validation; what the best is worth on test, `evaluate` says.

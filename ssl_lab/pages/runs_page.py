@@ -18,6 +18,8 @@ from ssl_lab.records import duration
 
 POINTS = 60  # of each curve
 MOST = 12  # groups side by side, values in a line
+PROBED = "val/knn_top1"
+PROBE = Column("while training, knn", "val", "", "", "top1")
 
 
 def runs_page(folders: Sequence[Path], to: Path, failed: Mapping[str, str] | None = None) -> str:
@@ -61,9 +63,10 @@ def labels(runs: Sequence[Seen]) -> dict[str, str]:
 
 
 def figures_of(run: Seen, columns: Columns) -> dict[Column, float]:
-    """A run's newest figure for each column; recalibrated encoders are not its own."""
+    """A run's newest figure for each column, then its probe's last; recalibrated encoders are not its own."""
     own = [line for line in run.results if not line["name"].endswith(", recalibrated")]
-    return {columns.of(line, name): line["figures"][name] for line in own for name in line["shown"]}
+    found = {columns.of(line, name): line["figures"][name] for line in own for name in line["shown"]}
+    return found | ({PROBE: run.last[PROBED]} if PROBED in run.last else {})
 
 
 def groups(
@@ -71,6 +74,7 @@ def groups(
 ) -> str:
     """A row a group: mean and standard deviation over seeds of every figure, and what a run cost."""
     columns = list(dict.fromkeys(column for run in runs for column in figures[run.folder]))
+    columns.sort(key=lambda column: column == PROBE)  # what was measured afterwards stands before it
     members: dict[str, list[Seen]] = {}
     for run in runs:
         members.setdefault(run.group, []).append(run)
@@ -142,8 +146,7 @@ def cost(
     charts: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for run in runs:
         found = {str(column): value for column, value in figures[run.folder].items() if column.figure == "top1"}
-        probe = {"val/knn_top1, %": run.last["val/knn_top1"]} if "val/knn_top1" in run.last else {}
-        for title, value in (probe | found).items():
+        for title, value in found.items():
             for key, axis in (("flops", "FLOPs"), ("seconds", "seconds")):
                 if run.costs.get(key):
                     chart = charts.setdefault((title, axis), {})

@@ -85,13 +85,15 @@ def read(run: RunFolder) -> Seen:
         group = canonical({key: value for key, value in made_of.items() if value is not None})
         batch = int(config["data"]["batch_size"]) * int(config["trainer"].get("accumulate_grad_batches") or 1)
     with reading("metrics.jsonl"):
-        curves, steps, epochs = drawn(read_metrics(run.metrics_file), odd)
+        lines = read_metrics(run.metrics_file)
+        curves, steps, epochs = drawn(lines, odd)
     with reading("results.jsonl"):
         results = tuple(numeric(as_read(line, own), odd) for line in read_results(run.results_file))
     finished = record.get("status") == "finished"
     seconds = costs["seconds"] / steps if finished and "seconds" in costs else None  # of a run that goes on, not yet
     per_step = {"epochs": epochs / steps, "images": batch, "seconds": seconds}
-    problem = "; ".join(([] if finished else [unfinished(run, record)]) + missing_numbers(odd))
+    state = lost(lines, last) if finished else [unfinished(run, record)]
+    problem = "; ".join(state + missing_numbers(odd))
     return Seen(run.path, problem, finished, seed, made_of, group, costs, last, curves, per_step, results)
 
 
@@ -119,6 +121,13 @@ def reading(name: str) -> Iterator[None]:
 
 def unfinished(run: RunFolder, record: Mapping[str, Any]) -> str:
     return "is running" if run.being_written else str(record.get("last_error") or "has not finished")
+
+
+def lost(lines: list[dict[str, Any]], last: Mapping[str, float]) -> list[str]:
+    """What a finished run's log lacks of its last figures, which its record tells; nothing where it is whole."""
+    there = {name for line in lines for name in line}
+    gone = [name for name in last if name.startswith("val/") and name not in there]
+    return [f"damaged: metrics.jsonl has lost {', '.join(gone[:NAMED])}"] if gone else []
 
 
 def missing_numbers(odd: list[str]) -> list[str]:
