@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ssl_lab.records.lines import read_lines
 from ssl_lab.records.metrics import read_metrics
 from ssl_lab.records.results import read_results, readable
 from ssl_lab.records.run import RunFolder, write_atomically
@@ -121,8 +122,8 @@ def baseline_results(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def read_ledger(file: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger; none where there is no file."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    """The lines of a ledger; none where there is no file. ValueError names a damaged one."""
+    return read_lines(file, file.read_text(), "mend it, or take the file away") if file.exists() else []
 
 
 def write_ledger(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_lab.distributed import averages
+from ssl_lab.records.lines import read_lines
 
 
 class MetricsLog(Logger):
@@ -77,6 +78,6 @@ class StepMetrics(Callback):
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics log; a last line that was cut off by a kill is left out."""
-    lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    """The lines of a metrics log; a last line that a kill cut off is left out. ValueError names a damaged one."""
+    whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
+    return read_lines(file, whole, "take it out")

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from ssl_lab.figures import markdown, per_cent
+from ssl_lab.records.lines import read_lines
 
 WIDEST = 8  # columns of a table on a terminal
 SPREADS = "in brackets 95 % over test images drawn again; ± the standard deviation over subsets of the labels"
@@ -31,15 +32,7 @@ def append_result(file: Path, line: Mapping[str, Any]) -> None:
 def read_results(file: Path) -> list[dict[str, Any]]:
     """All evaluations of a run, oldest first; a last line that was cut off is none. ValueError names a damaged one."""
     whole = file.read_text().rpartition("\n")[0] if file.exists() else ""
-    lines = []
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(
-                f"{file}, line {number} is damaged ({error}): take it out, and what it held is measured again"
-            ) from None
-    return lines
+    return read_lines(file, whole, "take it out, and what it held is measured again")
 
 
 def readable(line: Any) -> bool:
@@ -48,6 +41,7 @@ def readable(line: Any) -> bool:
         return False
     texts = all(isinstance(line.get(key), str) for key in ("name", "protocol", "split"))
     maps = all(isinstance(line.get(key), Mapping) for key in ("asked", "data", "figures"))
+    maps = maps and isinstance(line.get("shown", []), list)
     return texts and maps and (not line["figures"] or all(is_number(line["figures"].get(name)) for name in shown(line)))
 
 
