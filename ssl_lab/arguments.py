@@ -111,3 +111,8 @@ def parse(arguments: Sequence[str]) -> Line:
     if len(one_of) > 1:
         raise ConfigError([f"{' '.join(one_of)}: give one of them; a sweep is shown job by job without --multirun"])
     return Line(overrides, flags, folder)
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as a command takes it; text is quoted, since paths and patterns may hold commas and brackets."""
+    return f"{key}=" + ("'" + str(value).replace("'", "\\'") + "'" if isinstance(value, str | Path) else str(value))

@@ -1,5 +1,6 @@
 """A table's file: the rows and runs it asks for, and under which protocols."""
 
+import json
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from ssl_lab import recipes
 from ssl_lab.config import ConfigError, check
 from ssl_lab.known import Job
-from ssl_lab.records import asked_of
+from ssl_lab.records import asked_of, identity, same_run
 from ssl_lab.say import near
 from ssl_lab.schemas import TableRow, TableSpec
 
@@ -28,7 +29,7 @@ def read_spec(
         raise ConfigError([f"name={name}: no such table; {near(name, there)}, or give the path of a yaml file"])
     try:
         spec: Any = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([f"{file.name}: no yaml: {' '.join(str(error).split())}"]) from None
     problems = check(spec, TableSpec) if isinstance(spec, dict) else ["holds no keys; see conf/table/cifar10-cpu.yaml"]
     if not problems:
@@ -36,6 +37,13 @@ def read_spec(
         spec["rows"] = {name: row if isinstance(row, Mapping) else {"train": row} for name, row in spec["rows"].items()}
         problems += [f"rows.{name}.{problem}" for name, row in spec["rows"].items() for problem in check(row, TableRow)]
     if not problems:
+        told = ("run=", "split=", "protocol=", "baselines=")
+        problems += [f"rows.{name}: a name is text: '{name}'" for name in spec["rows"] if not isinstance(name, str)]
+        problems += [
+            f"evaluation: {word}: is said by the table itself; take it out"
+            for word in spec.get("evaluation") or []
+            if word.startswith(told)
+        ]
         problems += [
             f"rows.{row}.published.{protocol}: no protocol of this row; {near(protocol, protocols_of(row, spec))}"
             for row, given in published(spec).items()
@@ -82,20 +90,33 @@ def jobs_of(
 ) -> list[Job]:
     """Every run of a table, seed after seed, so that whole columns fill early. Raises ConfigError naming the row.
 
-    words: for every run besides, such as trainer=ddp.
+    words: for every run besides, such as trainer=ddp; of what leaves the result alone.
     """
     jobs, problems = [], []
+    rows: dict[str, str] = {}  # by what makes a run what it is
     for seed in dict.fromkeys(seeds):
         for row, own in spec["rows"].items():
             if seed not in (own.get("seeds") or [seed]):
                 continue
-            overrides = [*spec["shared"], *own["train"], f"seed={seed}", *(words or [])]
+            plain = [*spec["shared"], *own["train"], f"seed={seed}"]
+            overrides = [*plain, *(words or [])]
             try:
-                jobs.append(Job(row, seed, overrides, recipes.compose("train", overrides, folder)[0]))
+                config = recipes.compose("train", overrides, folder)[0]
+                if words and not same_run(config, recipes.compose("train", plain, folder)[0]):
+                    problems.append(
+                        f"words={','.join(words)}: changes the result of {row}; put it into the table's file"
+                    )
             except ConfigError as error:
                 problems += [f"{row}: {problem}" for problem in error.problems]
+                continue
+            jobs.append(Job(row, seed, overrides, config))
+            known = json.dumps([identity(config), config["data"].get("root")], sort_keys=True, default=str)
+            if (first := rows.setdefault(known, row)) != row:
+                problems.append(
+                    f"{row}: the same run as {first}; a table has it once (its seeds are no axis of a sweep)"
+                )
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
     return jobs
 
 

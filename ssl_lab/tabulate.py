@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import recipes
+from ssl_lab.arguments import override
 from ssl_lab.cells import Cells, rows
 from ssl_lab.known import Job, Known, Table, about, lacking, lines_of
 from ssl_lab.pages import runs_page, table_page, write_pages
@@ -47,8 +48,12 @@ def tabulate(config: dict[str, Any], folder: Path | None = None) -> None:
         code = code or int(outside > 0)
     if config["save"]:
         whole = Table(*read_spec(config["name"], None, folder), table.split)
-        every = jobs_of(whole.spec, whole.spec["seeds"], folder)
-        save(whole, every, collect(out, kept, every)[1], Path(config["save"]) / name)
+        stem = Path(config["save"]) / name
+        there = read_known(stem.with_name(f"{name}.jsonl"))
+        seeds = [*whole.spec["seeds"], *(config["seeds"] or []), *(run["config"]["seed"] for run in there.runs)]
+        every = jobs_of(whole.spec, seeds, folder)
+        both = Known([*kept.runs, *there.runs], [*kept.baselines, *there.baselines])
+        save(whole, every, collect(out, both, every)[1], stem)
     if code:
         raise SystemExit(code)
 
@@ -77,8 +82,18 @@ def text_of(table: Table, lines: list[Cells], jobs: list[Job], known: Known) -> 
 
 
 def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
-    """Keep what is known of all seeds, those that were kept before among them: a table of each split, and all lines."""
+    """Keep what is known of all seeds, those that were kept before among them: a table of each split, and all lines.
+
+    Raises ValueError where a run that the files hold would be lost.
+    """
+    ledger = stem.with_name(f"{stem.name}.jsonl")
     runs = [run for job in jobs for run in known.of_each_split(job, table)]
+    kept = read_known(ledger).runs
+    if lost := [run for run in kept if not any(same_run(run["config"], one["config"]) for one in runs)]:
+        raise ValueError(
+            f"save={stem.parent}: {ledger.name} holds {len(lost)} runs that this table has no place for (other rows, "
+            "settings or images), and they would be lost: give another folder, or take the file away"
+        )
     asked = [line for line in known.baselines if table.asks_of_some_split(line)]
     keys = ("name", "split", "protocol", "data", "trained_by")
     each = {
@@ -91,7 +106,7 @@ def save(table: Table, jobs: list[Job], known: Known, stem: Path) -> None:
         if any(lines_of(run, one) for run in runs):
             lines = rows(one, jobs, known)
             write(stem.with_name(f"{stem.name}-{split}"), lines, f"{text_of(one, lines, jobs, known)}\n")
-    write_ledger(stem.with_name(f"{stem.name}.jsonl"), [*runs, *({"baseline": line} for line in each.values())])
+    write_ledger(ledger, [*runs, *({"baseline": line} for line in each.values())])
 
 
 def wanting(job: Job, known: Known, table: Table) -> bool:
@@ -129,7 +144,8 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
     from ssl_lab.estimate import seconds
 
     each: dict[str, float | None] = {}
-    total, unknown = 0.0, 0
+    times: list[float] = []
+    unknown = 0
     for job in jobs:
         words = " ".join(job.overrides)
         if here.run(job, table) is not None:
@@ -138,26 +154,36 @@ def plan(jobs: list[Job], here: Known, table: Table, at_once: int) -> None:
         if job.row not in each:
             each[job.row] = seconds(job.config, table.spec.get("images"), at_once)
         took = each[job.row]
-        total, unknown = total + (took or 0.0), unknown + (took is None)
+        times.append(took or 0.0)
+        unknown += took is None
         say(f"  train    {words}: {'length unknown' if took is None else duration(took)}")
-    if total:
+    if any(times):
         apart = min(at_once, len(gpus()) or at_once)  # each was timed with a GPU to itself
-        say(f"about {duration(total / apart)} of training, {at_once} at a time; evaluation comes on top")
+        say(f"about {duration(ends(times, apart))} of training, {at_once} at a time; evaluation comes on top")
         if any(job.config["trainer"]["devices"] != 1 for job in jobs):
             say("estimated for a single device, where the runs share their batches among several")
     if unknown:
         say(f"{unknown} of unknown length: their data is not at hand, and the table does not say `images`")
 
 
+def ends(times: list[float], slots: int) -> float:
+    """When the last of some jobs has ended that are started in turn, each where a slot is free."""
+    busy = [0.0] * slots
+    for took in times:
+        busy[busy.index(min(busy))] += took
+    return max(busy)
+
+
 def make(
     jobs: list[Job], table: Table, known: Known, config: Mapping[str, Any], slots: Slots, folder: Path | None
 ) -> int:
     """Train and evaluate, several runs at a time, each in processes of its own; the code to exit with."""
-    places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
+    places = [override(f"paths.{key}", value) for key, value in config["paths"].items()]
     own = [] if folder is None else [f"--config-dir={folder}"]
 
     def measured(job: Job) -> Callable[[Path], Iterator[list[str]]]:
-        return lambda log: evaluations(job, table, known, ["evaluate", *own, f"run={folder_named(log)}", *places])
+        start = ["evaluate", *own, *places]
+        return lambda log: evaluations(job, table, known, [*start, override("run", folder_named(log))])
 
     commands = [
         Commands(f"{job.row}, seed {job.seed}", [["train", *own, *job.overrides, *places]], measured(job))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_lab import recipes
+from ssl_lab.arguments import override
 from ssl_lab.config import ConfigError
 from ssl_lab.figures import per_cent
 from ssl_lab.gains import Row, answer, rows_of
@@ -26,7 +27,7 @@ def verdict(config: dict[str, Any], words: list[str], folder: Path | None = None
     """
     check(config["worth"])
     own = [] if folder is None else [f"--config-dir={folder}"]
-    places = [f"paths.{key}={value}" for key, value in config["paths"].items()]
+    places = [override(f"paths.{key}", value) for key, value in config["paths"].items()]
     run = pretrained([*own, *words], Path(config["paths"]["out"]))
     labelled = run.record["data"]["classes"] > 0
     jobs = list(comparisons(run, config, places, own) if labelled else looks(run, places))
@@ -69,7 +70,7 @@ def pretrained(words: list[str], out: Path) -> RunFolder:
 def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], own: list[str]) -> Iterator[Commands]:
     """The evaluations of an encoder, of random weights beside it, and of weights from a file; the longest first."""
     asked = config["worth"]
-    of_run = ["evaluate", f"run={run.path}", *places]
+    of_run = ["evaluate", override("run", run.path), *places]
     tuned = [*of_run, "protocol=finetune", "baselines=[random_weights]", f"protocols.finetune.rates={asked['rates']}"]
     tuned += [f"protocols.finetune.{key}={asked[key]}" for key in ("epochs", "batch_size", "min_steps")]
     linear = ["protocol=[few_label,logistic]"]
@@ -81,7 +82,7 @@ def comparisons(run: RunFolder, config: Mapping[str, Any], places: list[str], ow
             yield Commands(f"fine-tuning, {100 * amount:g} %, draw {draw}", [[*tuned, *subset]])
     beside = "baselines=[raw_pixels,random_weights]"
     looked = [*of_run, "protocol=[gallery,duplicates]"]
-    yield Commands("linear", [[*of_run, *linear, beside], looked, ["report", f"run={run.path}", *places]])
+    yield Commands("linear", [[*of_run, *linear, beside], looked, ["report", override("run", run.path), *places]])
     if weights := weights_words(asked):
         data = [f"data={run.record['choices']['data']}", *data_words(run.config["data"])]
         kept = f"save={others(run).with_suffix('.md')}"
@@ -96,24 +97,22 @@ def others(run: RunFolder) -> Path:
 def weights_words(asked: Mapping[str, Any]) -> list[str]:
     """What names the weights that others trained, where there are any to compare with."""
     if asked["weights"] is not None:
-        return [f"weights={asked['weights']}", f"backbone={asked['weights_backbone']}", "units=imagenet"]
+        return [override("weights", asked["weights"]), f"backbone={asked['weights_backbone']}", "units=imagenet"]
     if asked["timm"] is not None:
         return ["backbone=timm", f"method.backbone.name={asked['timm']}", "method.backbone.pretrained=true"]
     return []
 
 
 def data_words(node: Mapping[str, Any]) -> list[str]:
-    """What a run was told of its data, as words for another command; text is quoted, as a pattern has to be."""
-    told = {key: value for key, value in node.items() if key not in HIDDEN and value is not None}
-    quoted = {key: "'" + v.replace("'", "\\'") + "'" if isinstance(v, str) else v for key, v in told.items()}
-    return [f"data.{key}={value}" for key, value in quoted.items()]
+    """What a run was told of its data, as words for another command."""
+    return [override(f"data.{key}", value) for key, value in node.items() if key not in HIDDEN and value is not None]
 
 
 def looks(run: RunFolder, places: list[str]) -> Iterator[Commands]:
     """What can be looked at without labels."""
     protocols = "protocol=[health,gallery,duplicates]"
-    looked = ["evaluate", f"run={run.path}", protocols, "baselines=[random_weights]", *places]
-    yield Commands("looking", [looked, ["report", f"run={run.path}", *places]])
+    looked = ["evaluate", override("run", run.path), protocols, "baselines=[random_weights]", *places]
+    yield Commands("looking", [looked, ["report", override("run", run.path), *places]])
 
 
 def asked_by(jobs: Sequence[Commands], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,7 @@ from conftest import ROOT, Command
 from omegaconf import OmegaConf
 
 from ssl_lab import cli, recipes
-from ssl_lab.arguments import parse
+from ssl_lab.arguments import override, parse
 from ssl_lab.build import check_keywords
 from ssl_lab.config import ConfigError, check
 from ssl_lab.schemas import SCHEMAS
@@ -262,3 +262,9 @@ def test_keywords_of_other_packages_are_checked_all_at_once() -> None:
     config, _ = recipes.compose("train", ["method.backbone._target_=builtins.object"])  # the keys left are ResNet's
     with pytest.raises(ValueError, match=r"depth: builtins\.object takes no such key; there is: nothing"):
         check_keywords(config)
+
+
+@pytest.mark.parametrize("place", ["my, out (x)", "it's", "plain/a-b=c", "[a]"])
+def test_a_path_of_any_signs_is_one_value_for_a_command(place: str) -> None:
+    config, _ = recipes.compose("train", [override("paths.out", Path(place)), override("seed", 3)])
+    assert (config["paths"]["out"], config["seed"]) == (place, 3)

@@ -24,7 +24,7 @@ from ssl_lab.records import RunFolder, baseline_results, find_run, read_ledger, 
 from ssl_lab.remarks import against, machines, notes, ranks
 from ssl_lab.sheet import as_latex, as_markdown, write
 from ssl_lab.spec import combinations, jobs_of, protocols_of, read_spec
-from ssl_lab.tabulate import collect, evaluations, plan, read_known, save, text_of
+from ssl_lab.tabulate import collect, ends, evaluations, plan, read_known, save, text_of
 
 SHARED = [*TINY, "trainer.max_epochs=1", "probe=none"]
 
@@ -108,6 +108,18 @@ def test_runs_of_another_machine_that_were_measured_on_test_leave_those_of_valid
         assert seconds == {(0, "val"): 60.0, (1, "val"): 60.0, (0, "test"): 5.0}
         assert "| SimCLR | 65.0 ± 7.1 |" in (tmp_path / "mine-val.md").read_text()
         assert "| SimCLR | 60.0 " in (tmp_path / "mine-test.md").read_text()
+
+
+def test_no_kept_run_is_lost_by_saving(tmp_path: Path) -> None:
+    found = known({("SimCLR", 0): 0.6, ("SimCLR", 1): 0.7}, {0: 0.3, 1: 0.4})
+    save(table(), jobs_of(spec(), [0, 1]), found, tmp_path / "mine")
+    before = (tmp_path / "mine.jsonl").read_text()
+    with pytest.raises(ValueError, match=r"mine\.jsonl holds 1 runs .* would be lost"):
+        save(table(), jobs_of(spec(), [0]), found, tmp_path / "mine")
+    assert (tmp_path / "mine.jsonl").read_text() == before
+    (tmp_path / "mine.jsonl").write_text(before + "<<<<<<< HEAD\n")
+    with pytest.raises(ValueError, match=r"mine\.jsonl, line 5 is damaged"):
+        read_known(tmp_path / "mine.jsonl")
 
 
 def given(**rows: Any) -> Table:
@@ -251,6 +263,10 @@ def test_a_plan_counts_runs_that_share_a_gpu_as_one_after_the_other(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
         plan(jobs, Known([], []), table(), 2)
         assert f"about {told} 0 s of training, 2 at a time" in capsys.readouterr().out
+
+
+def test_one_long_run_takes_its_whole_time_whatever_the_slots() -> None:
+    assert (ends([10.0], 2), ends([4.0, 3.0, 3.0], 2), ends([1.0, 2.0], 1)) == (10.0, 6.0, 3.0)
 
 
 def test_a_figure_made_anew_is_told_beside_the_kept_one() -> None:
@@ -511,6 +527,20 @@ def test_a_table_that_cannot_be_is_refused_with_the_row(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rows=SimCLRR: .* did you mean SimCLR"):
         read_spec(str(file), ["SimCLRR"])
     assert list(read_spec(str(file), ["Rotation"])[0]["rows"]) == ["Rotation"]
+    for changed, said in (
+        ({"rows": {2020: {"train": []}}}, "a name is text: '2020'"),
+        ({"evaluation": ["split=test"]}, "evaluation: split=test: is said by the table itself"),
+    ):
+        file.write_text(yaml.safe_dump(spec(**changed)))
+        with pytest.raises(ConfigError, match=said):
+            read_spec(str(file))
+    file.write_bytes(b"title: \xff")
+    with pytest.raises(ConfigError, match="no yaml"):
+        read_spec(str(file))
+    with pytest.raises(ConfigError, match="words=seed=7: changes the result of SimCLR"):
+        jobs_of(spec(), [0], words=["seed=7"])
+    with pytest.raises(ConfigError, match="Again: the same run as SimCLR"):
+        jobs_of(spec(rows=spec()["rows"] | {"Again": {"train": ["method=simclr"]}}), [0])
     with pytest.raises(ConfigError, match="SimCLR: methd"):
         jobs_of(spec(rows={"SimCLR": {"train": ["methd=simclr"]}}), [0])
 
