@@ -29,7 +29,15 @@ def main(words: Sequence[str]) -> None:
     if not entity or "/" in project:
         raise ConfigError([f"{words[0]}: give ENTITY or ENTITY/PROJECT, as W&B's address shows them"])
     made = workspace(entity, project or "ssl_lab")
-    made.save()
+    try:
+        made.save()
+    except importlib.import_module("wandb.errors").Error as error:  # no account, or none that may write there
+        raise ConfigError(
+            [
+                f"W&B did not take the workspace of {words[0]}: {' '.join(str(error).split())}",
+                "log in (wandb login, or WANDB_API_KEY); without an account: python -m ssl_lab.report 'runs=…/*'",
+            ]
+        ) from None
     sys.stdout.write(f"{made.url}\n")
 
 

@@ -44,7 +44,19 @@ def planned(words: Sequence[str]) -> tuple[dict[str, Any], list[str], dict[str, 
         raise ConfigError(["nothing to search: give a key several values, as in method.optim.lr=1e-3,1e-2"])
     axes = {word.partition("=")[0]: axis(word) for word in swept}
     example = [f"{key}={choices[0] if isinstance(choices, list) else choices.low}" for key, choices in axes.items()]
+    if own := [key for key in axes if key.startswith("search.")]:
+        raise ConfigError([f"{key}: says how to search, and takes one value" for key in own])
     config = recipes.compose("search", [*fixed, *example], line.folder)[0]
+    problems: list[str] = []
+    for place, (key, choices) in enumerate(axes.items()):
+        for choice in choices[1:] if isinstance(choices, list) else []:
+            other = [*example[:place], f"{key}={choice}", *example[place + 1 :]]
+            try:
+                recipes.compose("search", [*fixed, *other], line.folder)
+            except ConfigError as error:
+                problems += error.problems
+    if problems:
+        raise ConfigError(problems)
     for key, choices in axes.items():
         if isinstance(choices, Range) and takes_fractions(key, config):
             axes[key] = choices._replace(low=float(choices.low), high=float(choices.high))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_lab.arguments import Range
+from ssl_lab.arguments import Range, override
 from ssl_lab.figures import markdown
-from ssl_lab.records import read_metrics
+from ssl_lab.records import RunFolder, read_metrics
 from ssl_lab.say import say
 from ssl_lab.slots import Outcome, Processes, folder_named
 
@@ -24,8 +24,9 @@ def study(config: Mapping[str, Any], words: Sequence[str], axes: Axes) -> None:
     """
     asked = config["search"]
     folder = Path(config["paths"]["out"]) / "search" / asked["name"]
-    made = opened(asked, folder, words, axes)
-    Search(made, folder, asked, [*words, f"paths.out={folder}"], axes).run()
+    with RunFolder(folder).lock():  # two at once would take each other's trials for stopped ones
+        made = opened(asked, folder, words, axes)
+        Search(made, folder, asked, [*words, override("paths.out", folder)], axes).run()
 
 
 def opened(asked: Mapping[str, Any], folder: Path, words: Sequence[str], axes: Axes) -> Any:
@@ -148,11 +149,12 @@ class Search:
     def rank(self) -> None:
         """The trials from best to worst, on the screen and in `search.md`."""
         done = [trial for trial in self.study.trials if trial.state.name == "COMPLETE"]
-        stopped = sum(trial.state.name == "PRUNED" for trial in self.study.trials)
+        stopped, failed = (sum(t.state.name == state for t in self.study.trials) for state in ("PRUNED", "FAIL"))
         best = sorted(done, key=lambda trial: -trial.value)
         columns = [self.asked["figure"], *self.axes]
         rows = [[f"{trial.value:.4f}", *(str(trial.params.get(key, "")) for key in self.axes)] for trial in best]
-        text = "\n".join([markdown([columns, *rows]), "", f"{len(done)} trials to their end, {stopped} stopped before"])
+        counts = f"{len(done)} trials to their end, {stopped} stopped before, {failed} failed or begun anew"
+        text = "\n".join([markdown([columns, *rows]), "", counts])
         if best:
             chosen = [f"{key}={best[0].params[key]}" for key in self.axes]
             words = [word for word in self.words if not word.startswith("paths.out=")]

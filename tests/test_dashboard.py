@@ -1,6 +1,9 @@
 """The W&B workspace as code: what it shows, and what bad words get."""
 
+from types import SimpleNamespace
+
 import pytest
+from wandb.errors import UsageError
 
 from ssl_lab import dashboard
 from ssl_lab.config import ConfigError
@@ -15,6 +18,15 @@ def test_methods_cost_and_health_have_panels() -> None:
     for metric in ("val/knn_top1", "final/flops", "final/seconds", "health/rankme", "method.value._target_"):
         assert metric in model
     assert len(made.sections[2].panels) == len(dashboard.HEALTH)
+
+
+def test_without_an_account_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise UsageError("No API key configured")
+
+    monkeypatch.setattr(dashboard, "workspace", lambda *_: SimpleNamespace(save=refused))
+    with pytest.raises(ConfigError, match=r"(?s)No API key configured.*wandb login.*ssl_lab\.report"):
+        dashboard.main(["someone"])
 
 
 def test_words_that_name_no_project_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

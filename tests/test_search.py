@@ -13,6 +13,7 @@ from conftest import TINY, Command
 from ssl_lab import slots, study
 from ssl_lab.arguments import Range, axis, is_swept
 from ssl_lab.config import ConfigError
+from ssl_lab.records import RunFolder
 from ssl_lab.search import main, planned
 
 
@@ -47,8 +48,18 @@ def test_what_cannot_be_searched_is_said() -> None:
         main(["seed=1"])
     with pytest.raises(ConfigError, match="did you mean method"):
         main(["methd=simclr", "method.optim.lr=1e-3,1e-2"])
+    with pytest.raises(ConfigError, match=r"(?s)lr='abc': must be a number.*batch_size='x'"):
+        main(["method.optim.lr=0.1,abc", "data.batch_size=64,x"])
+    with pytest.raises(ConfigError, match=r"search\.trials: says how to search"):
+        main(["method.optim.lr=0.1,0.2", "search.trials=1,2"])
     with pytest.raises(ConfigError, match="takes no flags"):
         main(["--multirun", "seed=1,2"])
+
+
+def test_one_search_at_a_time_in_a_folder(tmp_path: Path) -> None:
+    words = [*TINY, "method.optim.lr=1e-3,1e-2", f"paths.out={tmp_path}"]
+    with RunFolder(tmp_path / "search" / "search").lock(), pytest.raises(ValueError, match="by another process"):
+        main(words)
 
 
 def test_trials_are_made_once_and_gone_on_with(process: Command, tmp_path: Path) -> None:
