@@ -211,14 +211,16 @@ def folder_named(log: Path) -> Path | None:
 
 def report(slots: Slots, outcomes: Sequence[Outcome]) -> int:
     """Say how the jobs ended; the code to exit with: 0 when all went well, else 1, or 128 and the signal."""
-    failed = [outcome for outcome in outcomes if outcome.code not in (0, None)]
+    asked_to = {128 + number for number in (signal.SIGINT, signal.SIGTERM)} if slots.asked else set()
+    saved = sum(outcome.code in asked_to for outcome in outcomes)
+    failed = [outcome for outcome in outcomes if outcome.code not in {0, None, *asked_to}]
     waiting = sum(outcome.code is None for outcome in outcomes)
     say(f"{sum(outcome.code == 0 for outcome in outcomes)} of {len(outcomes)} done")
-    if slots.asked:
-        say(f"{len(failed)} were running and saved, {waiting} had not started: the same command goes on from there")
-        return 128 + slots.asked
     for outcome in failed:
         say(f"  failed ({outcome.code})  {outcome.name}: {outcome.last_line}\n    see {outcome.log}")
+    if slots.asked:
+        say(f"{saved} were running and saved, {waiting} had not started: the same command goes on from there")
+        return 128 + slots.asked
     if waiting:
         say(f"  {waiting} were not started")
     return 1 if failed or waiting else 0

@@ -20,7 +20,7 @@ from hydra_plugins.ssl_lab_process.launcher import sweep_name
 from ssl_lab import recipes
 from ssl_lab.dashboard import HEALTH
 from ssl_lab.records import RunFolder, find_run
-from ssl_lab.slots import Commands, Slots, environment, report, slots_for
+from ssl_lab.slots import Commands, Outcome, Slots, environment, report, slots_for
 
 HELP, WRONG = ["train", "--help"], ["train", "sed=1"]
 
@@ -37,6 +37,17 @@ def test_outcomes_stand_in_the_order_of_the_jobs_and_a_failed_line_ends_its_job(
     assert outcomes[1].last_line.startswith("error: sed: no such key")
     assert report(slots, outcomes) == 1
     assert "failed (2)  bad/one: error: sed" in capsys.readouterr().out
+
+
+def test_what_failed_is_told_though_the_rest_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log").write_text("error: no room\n")
+    slots = Slots(1, tmp_path)
+    slots.asked = signal.SIGINT
+    ended = [Outcome(str(code), code, tmp_path / "log", 1.0) for code in (0, 2, 128 + signal.SIGINT, None)]
+    assert report(slots, ended) == 128 + signal.SIGINT
+    said = capsys.readouterr().out
+    assert "failed (2)  2: error: no room" in said
+    assert "1 were running and saved, 1 had not started" in said
 
 
 def test_jobs_may_share_a_name(tmp_path: Path) -> None:
