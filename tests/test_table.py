@@ -346,7 +346,7 @@ def test_names_with_signs_of_their_own_stay_names() -> None:
 
 BROKEN: list[dict[str, Any]] = [
     {"asked": None}, {"protocol": None}, {"split": None}, {"name": None}, {"data": None}, {"figures": None},
-    {"figures": {"top1": None}}, {"figures": {"top1": float("nan")}}, {"figures": {"knn": 0.5}},
+    {"figures": {"top1": None}}, {"figures": {"top1": float("nan")}}, {"figures": {"knn": 0.5}}, {"shown": 3},
 ]  # fmt: skip
 
 
