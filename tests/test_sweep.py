@@ -71,7 +71,8 @@ def test_on_a_terminal_each_running_job_has_a_line(tmp_path: Path) -> None:
     slots = Slots(1, tmp_path)
     assert str(slots.board()) == ""
     (tmp_path / "a.log").write_text("run outputs\nepoch 1/2 · step 3\n\n")
-    slots.shown = {"a": (time.monotonic() - 75, tmp_path / "a.log"), "b": (time.monotonic(), tmp_path / "b.log")}
+    now = time.monotonic()
+    slots.shown = {0: ("a", now - 75, tmp_path / "a.log"), 1: ("b", now, tmp_path / "b.log")}
     first, second = str(slots.board()).splitlines()
     assert first.split() == ["a", "1:15", "epoch", "1/2", "·", "step", "3"]
     assert second.split() == ["b", "0:00"]
@@ -85,7 +86,7 @@ from ssl_lab.slots import Slots
 
 slots = Slots(1, Path("."))
 with slots._live():
-    slots.shown = {"job a": (time.monotonic() - 75, Path("none"))}
+    slots.shown = {0: ("job a", time.monotonic() - 75, Path("none"))}
     time.sleep(2.5)
 """
     parent, child = pty.openpty()
